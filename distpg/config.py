@@ -1,0 +1,251 @@
+"""TrainConfig: one frozen dataclass is the whole configuration of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from distpg.errors import ConfigError
+from distpg.seeding import MAX_SEED
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a run does.
+
+    Raises:
+        ConfigError: A value is out of its range, or two options contradict each other.
+    """
+
+    env_id: str = "CartPole-v1"
+    """Gymnasium environment id, or module:EnvId for one of your own"""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, as JSON"""
+    seed: int = 0
+    """Seed of everything random in the run"""
+    num_env_runners: int | Literal["auto"] = "auto"
+    """Ray actors that collect episodes; 0: collect in this process, without Ray"""
+    min_env_runners: int = 1
+    """Start training once this many runners are up; the others join later"""
+    cpus_per_env_runner: float = 1.0
+    """CPUs a runner asks Ray for on a cluster given by --address; fractions allowed"""
+    address: str | None = None
+    """Ray cluster to attach to ("auto": the one this machine belongs to); default: a new one here"""
+    episodes_per_iteration: int = 4
+    """Complete episodes that one update is computed from"""
+    episodes_per_task: int | Literal["auto"] = "auto"
+    """Episodes that a runner plays side by side; auto: one 64th of an iteration, 1 to 64"""
+    baseline: Literal["none", "episode", "timestep"] = "timestep"
+    """What is subtracted from the returns"""
+    returns: Literal["to-go", "total"] = "to-go"
+    """Return that weights a step: from that step on, or of the whole episode"""
+    gamma: float = 0.99
+    """Discount per step"""
+    normalise_advantages: Literal["none", "rms", "standardise"] = "rms"
+    """Scaling of returns minus baseline, over the steps of an iteration"""
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """Rule that turns gradients into steps"""
+    lr: float = 0.02
+    """Learning rate"""
+    policy: Literal["mlp"] = "mlp"
+    """What maps an observation to the softmax policy's action preferences"""
+    hidden_sizes: tuple[int, ...] = (128,)
+    """Widths of the policy network's hidden layers"""
+    sampler: Literal["auto", "gymnasium"] = "auto"
+    """How a runner plays episodes"""
+    stop_return: float | Literal["auto"] | None = "auto"
+    """Stop when the last 100 episodes average this; auto: the environment's reward threshold"""
+    max_env_steps: int | Literal["auto"] | None = "auto"
+    """Stop after this many environment steps; auto: 1000000, or none with --max-iterations"""
+    max_iterations: int | None = None
+    """Stop after this many iterations"""
+    max_episode_steps: int | None = None
+    """Cut episodes at this many steps; default: the environment's own limit"""
+    run_dir: str | None = None
+    """Directory for results; default: a new runs/<env>-<seed>-<time>"""
+    learner_threads: int = 1
+    """Threads of the gradient computation; another number may give other bits"""
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            _check_type(option.name, getattr(self, option.name), _types()[option.name])
+        # Lists come from YAML and JSON; numbers from either may lack their decimal point.
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for name, low, high in (
+            ("seed", 0, MAX_SEED),
+            ("num_env_runners", 0, 100_000),
+            ("min_env_runners", 1, 100_000),
+            ("episodes_per_iteration", 1, 2**31 - 1),
+            ("episodes_per_task", 1, 2**20),
+            ("gamma", 0, 1),
+            ("max_env_steps", 1, None),
+            ("max_iterations", 1, None),
+            ("max_episode_steps", 1, None),
+            ("learner_threads", 1, 1024),
+        ):
+            _check_range(name, getattr(self, name), low, high)
+        for name in ("lr", "cpus_per_env_runner"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{option_name(name)} must be above 0, not {getattr(self, name)}", _HELP)
+        if self.hidden_sizes and min(self.hidden_sizes) < 1:
+            raise ConfigError("--hidden-sizes must be positive numbers", "Example: --hidden-sizes 64 64")
+        if self.baseline == "episode" and self.returns == "total":
+            raise ConfigError(
+                "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
+                "Use --returns to-go, or another --baseline.",
+            )
+        if self.num_env_runners == 0 and self.address is not None:
+            raise ConfigError(
+                "--num-env-runners 0 collects in this process, so --address has no meaning",
+                "Leave --address out, or ask for at least one runner.",
+            )
+        if isinstance(self.num_env_runners, int) and 0 < self.num_env_runners < self.min_env_runners:
+            raise ConfigError(
+                f"--min-env-runners {self.min_env_runners} is more than --num-env-runners {self.num_env_runners}",
+                "Lower --min-env-runners.",
+            )
+
+
+_HELP = "distpg train --help lists every option with its default."
+
+
+def option_name(name: str) -> str:
+    """The command-line spelling of a field: ``env_id`` to ``--env-id``."""
+    return "--" + name.replace("_", "-")
+
+
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(TrainConfig)
+
+
+def _check_type(name: str, value: object, expected: Any) -> None:
+    if not _is_a(value, expected):
+        raise ConfigError(f"{option_name(name)} cannot be {value!r}", f"It takes {describe_type(expected)}.")
+
+
+def _is_a(value: object, expected: Any) -> bool:
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_a(value, argument) for argument in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        return isinstance(value, (tuple, list)) and all(_is_a(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if expected is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, expected)
+
+
+def describe_type(expected: Any) -> str:
+    """What a user may write for an option of this type, in words."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe_type(argument) for argument in arguments)
+    if origin is Literal:
+        return " or ".join(arguments)
+    if origin is tuple:
+        return "a list of whole numbers"
+    if origin is dict:
+        return "a JSON object"
+    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+    return names.get(expected, "none")
+
+
+def _check_range(name: str, value: object, low: float, high: float | None) -> None:
+    if not isinstance(value, (int, float)) or (value >= low and (high is None or value <= high)):
+        return
+    bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+    raise ConfigError(f"{option_name(name)} must be {bounds}, not {value}", _HELP)
+
+
+def config_from_mapping(values: Mapping[str, Any], base: TrainConfig, source: str) -> TrainConfig:
+    """``base`` with the values of a config file over it.
+
+    Keys may be spelled with ``_`` or ``-``.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is wrong.
+    """
+    known = [option.name for option in fields(TrainConfig)]
+    changes = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in changes:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else _HELP
+            raise ConfigError(f"{source}: there is no option {key!r}", hint)
+    try:
+        return replace(base, **changes)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.message}", error.hint) from error
+
+
+def load_config_file(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
+    """``base`` (the defaults) with the options of a YAML file, or of a run's config.json, over it.
+
+    Raises:
+        ConfigError: The file is missing, malformed, or holds what is no option.
+    """
+    import yaml
+
+    try:
+        # JSON is a subset of YAML, so this reads a run's config.json too.
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {reason}", "Check the path given to --config.") from error
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not YAML: {line}", "Write one `option: value` a line.") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
+    return config_from_mapping(values, base or TrainConfig(), str(path))
+
+
+def config_to_json(config: TrainConfig) -> str:
+    """Strict JSON of every option but the run directory, which is where the file lies."""
+    values = {option.name: getattr(config, option.name) for option in fields(config)}
+    return json.dumps(values | {"run_dir": None}, indent=2, allow_nan=False) + "\n"
+
+
+def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
+    """One 64th of an iteration, 1 to 64.
+
+    From the configuration alone: the size decides which episodes share a forward pass, and so may not
+    depend on how many runners there are.
+    """
+    return min(64, max(1, episodes_per_iteration // 64))
+
+
+def resolve_config(config: TrainConfig, reward_threshold: float | None) -> TrainConfig:
+    """``config`` with every ``auto`` that does not depend on the machine replaced by its value."""
+    changes: dict[str, Any] = {}
+    if config.episodes_per_task == "auto":
+        changes["episodes_per_task"] = automatic_episodes_per_task(config.episodes_per_iteration)
+    if config.stop_return == "auto":
+        changes["stop_return"] = reward_threshold
+    if config.max_env_steps == "auto":
+        changes["max_env_steps"] = 1_000_000 if config.max_iterations is None else None
+    if config.sampler == "auto":
+        changes["sampler"] = "gymnasium"
+    return replace(config, **changes)
+
+
+def automatic_num_env_runners(num_cpus: int, num_tasks: int) -> int:
+    """Every CPU but one for the learner where there are more than two; no more than there are tasks."""
+    return max(1, min(num_cpus - 1 if num_cpus > 2 else num_cpus, num_tasks))

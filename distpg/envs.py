@@ -1,0 +1,116 @@
+"""Making one environment, and what a policy needs to know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.errors import EnvironmentIdError
+
+Env = gymnasium.Env[Any, Any]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """How to make an environment; small and plain, so that it can be sent to a runner."""
+
+    env_id: str
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    max_episode_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class EnvInfo:
+    """Facts of an environment: flat observation size, number of actions, what it calls solved."""
+
+    observation_size: int
+    num_actions: int
+    reward_threshold: float | None
+
+
+def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
+    """One plain environment.
+
+    Raises:
+        EnvironmentIdError: There is no such environment, it cannot be made with these arguments, or an
+            episode of it would never have to end.
+    """
+    kwargs = dict(spec.env_kwargs)
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode
+    try:
+        with _quiet():
+            env: Env = gymnasium.make(
+                spec.env_id, max_episode_steps=spec.max_episode_steps, disable_env_checker=True, **kwargs
+            )
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise EnvironmentIdError(f"{spec.env_id} needs a package: {_line(error)}", "Install it.") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise EnvironmentIdError(f"there is no environment {spec.env_id!r}", _advice(spec.env_id)) from error
+    except Exception as error:  # whatever a user's own constructor raises
+        raise EnvironmentIdError(
+            f"{spec.env_id} cannot be made: {type(error).__name__}: {_line(error)}",
+            "Check --env-kwargs and the environment's own code.",
+        ) from error
+    if env.spec is None or env.spec.max_episode_steps is None:
+        env.close()
+        raise EnvironmentIdError(
+            f"{spec.env_id} has no limit on the length of an episode",
+            "Give one with --max-episode-steps: only complete episodes are trained on.",
+        )
+    return env
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # Gymnasium advises newer versions of an environment, once per environment made.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _advice(env_id: str) -> str:
+    if ":" in env_id:
+        return "module:EnvId needs a module that can be imported from here and registers EnvId."
+    close = get_close_matches(env_id, gymnasium.registry, n=3)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return "See gymnasium.farama.org for ids; your own is module:EnvId."
+
+
+def inspect_env(spec: EnvSpec) -> EnvInfo:
+    """Facts of the environment, from its spaces.
+
+    Raises:
+        EnvironmentIdError: As :func:`make_env`, or the spaces are not a Box and a Discrete.
+    """
+    env = make_env(spec)
+    try:
+        space, actions = env.observation_space, env.action_space
+        if not isinstance(space, gymnasium.spaces.Box) or not isinstance(actions, gymnasium.spaces.Discrete):
+            raise EnvironmentIdError(
+                f"{spec.env_id} has observations {space} and actions {actions}",
+                "Built-in policies need Box observations and Discrete actions.",
+            )
+        threshold = env.spec.reward_threshold if env.spec else None
+        return EnvInfo(int(np.prod(space.shape)), int(actions.n), threshold)
+    finally:
+        env.close()
+
+
+def flat_observation(observation: Any) -> NDArray[np.float32]:
+    """float32[observation size]."""
+    return np.asarray(observation, np.float32).reshape(-1)

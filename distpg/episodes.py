@@ -1,0 +1,100 @@
+"""EpisodeBatch: whole episodes as flat arrays, the one thing that travels from runners to the learner."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """E whole episodes of N steps in all, one after the other in order of their numbers.
+
+    Attributes:
+        observations: float32[N, ...], what the policy saw before each action.
+        actions: Smallest unsigned dtype that holds every action, [N].
+        returns: float32[N], the discounted return that weights each step's log-probability.
+        lengths: int32[E], steps of each episode.
+        episode_ids: int64[E].
+        episode_returns: float64[E], undiscounted sums of rewards.
+        terminated: bool[E]; False where the time limit cut the episode.
+        weights_seq_no: How many updates had made the weights that played the episodes.
+        log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
+        rewards: float32[N], where asked for.
+        final_observations: float32[E, ...], where asked for.
+        action_masks: bool[N, number of actions], where the environment has them.
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.unsignedinteger]
+    returns: NDArray[np.float32]
+    lengths: NDArray[np.int32]
+    episode_ids: NDArray[np.int64]
+    episode_returns: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    weights_seq_no: int
+    log_probs: NDArray[np.float32] | None = None
+    rewards: NDArray[np.float32] | None = None
+    final_observations: NDArray[np.float32] | None = None
+    action_masks: NDArray[np.bool_] | None = None
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.returns)
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """int64[E], the index of each episode's first step."""
+        return episode_starts(self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+
+def episode_starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Index of each episode's first step in arrays that hold the episodes one after the other, int64[E]."""
+    return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]).astype(np.int64)
+
+
+def step_numbers(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """For each of N steps, its number t within its own episode, int64[N]."""
+    return np.arange(int(lengths.sum()), dtype=np.int64) - np.repeat(episode_starts(lengths), lengths)
+
+
+def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+    """One batch with the episodes of all, in the order given.
+
+    Raises:
+        ValueError: The batches were played with different weights.
+    """
+    first = batches[0]
+    if any(batch.weights_seq_no != first.weights_seq_no for batch in batches):
+        raise ValueError("batches played with different weights cannot be joined")
+    if len(batches) == 1:
+        return first
+    joined = {
+        field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
+        for field in fields(EpisodeBatch)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    return EpisodeBatch(**joined, weights_seq_no=first.weights_seq_no)
+
+
+def actions_digests(batch: EpisodeBatch) -> list[str]:
+    """For each episode the first 16 hex digits of SHA-256 over its actions' bytes, little-endian."""
+    actions = np.ascontiguousarray(batch.actions, batch.actions.dtype.newbyteorder("<"))
+    return [
+        hashlib.sha256(actions[start : start + length].tobytes()).hexdigest()[:16]
+        for start, length in zip(batch.starts, batch.lengths, strict=True)
+    ]

@@ -1,0 +1,59 @@
+"""One error type per cause; each knows what is wrong, what to do about it, and the exit code it means."""
+
+from __future__ import annotations
+
+
+class DistpgError(Exception):
+    """Something a user can act on.
+
+    Args:
+        message: What is wrong, in one line.
+        hint: What to do, in one line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str) -> None:
+        # Both go to Exception so that the error survives the trip from a runner's process.
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}"
+
+
+class ConfigError(DistpgError):
+    """An option, a config file or a combination of options is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentIdError(ConfigError):
+    """The environment is not there, or has spaces that no policy supports."""
+
+
+class RunDirectoryError(ConfigError):
+    """A run directory is missing, is in use, or lacks a file."""
+
+
+class EpisodeError(DistpgError):
+    """An environment failed in an episode; the same episode fails again wherever it is played."""
+
+
+class EnvRunnersError(DistpgError):
+    """No runner is left to do the work."""
+
+
+class ClusterError(DistpgError):
+    """Ray could not be started or reached."""
+
+
+class StorageError(DistpgError):
+    """The run directory cannot be written any more."""
+
+
+class Interrupted(DistpgError):
+    """SIGINT or SIGTERM asked training to stop."""
+
+    exit_code = 130

@@ -1,0 +1,47 @@
+"""What happened to a run beside training: runners that joined or died, retries, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from distpg.run_directory import storage_error, strict_json
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events to events.jsonl, each with its UTC time, and tells a listener of them."""
+
+    def __init__(self, run: Path, listener: Callable[[Event], None] | None = None) -> None:
+        self._path = run / "events.jsonl"
+        self._listener = listener
+        self._append("")
+
+    def __call__(self, event: Event) -> None:
+        """Record an event; its kind is under the key ``event``.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self._append(strict_json({"time": now, **event}) + "\n")
+        if self._listener is not None:
+            self._listener(event)
+
+    def _append(self, text: str) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+
+def describe(event: Event) -> str:
+    """An event in one line for people: its kind, then what is known of it."""
+    details = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in event.items() if key != "event" and value != []
+    )
+    return f"{event['event'].replace('_', ' ')}: {details}"

@@ -1,0 +1,41 @@
+"""Environment variables that make floating-point results independent of memory and CPU model.
+
+Math libraries choose kernels by CPU features, by memory alignment and by thread count, and the choices
+differ in the last bit. Each variable below pins one such choice. They only work when they are set before
+the library first computes, so ``import distpg`` sets those that are not set, and runners are started with
+all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+
+
+def _numpy_features_above_avx2() -> str:
+    # NumPy 2.4 renamed its dispatch targets, and warns about a name that it does not know.
+    major, minor = (int(part) for part in metadata.version("numpy").split(".")[:2])
+    if (major, minor) >= (2, 4):
+        return "X86_V4 AVX512_ICL AVX512_SPR"
+    return "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+
+
+def numerics_environment() -> dict[str, str]:
+    """Variables that pin math libraries to one thread and, on x86-64, to their AVX2 kernels."""
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return threads
+    return threads | {
+        "MKL_CBWR": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "NPY_DISABLE_CPU_FEATURES": _numpy_features_above_avx2(),
+    }
+
+
+def pin_numerics() -> None:
+    """Set each variable of :func:`numerics_environment` that the user has not set."""
+    for name, value in numerics_environment().items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,64 @@
+"""The policy-gradient loss and the scaling of its advantages: pure functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Normalisation = Literal["none", "rms", "standardise"]
+
+# Equal returns leave advantages of rounding noise, at most a few 1e-7 of the returns. Divided by their own
+# size they would become full-size steps in a random direction.
+_NOISE = 1e-5
+
+
+def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, num_episodes: int) -> Tensor:
+    """REINFORCE's loss, whose gradient is minus the estimate of the gradient of J.
+
+    Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
+    (1992), equation 11; article, REINFORCE: grad J = E[sum over t of grad log pi(a_t|s_t) * (G_t - b)]. The
+    sum runs over all steps of the batch, the expectation is the mean over its *episodes*: dividing by the
+    number of steps would weight a step of a short batch more than one of a long batch.
+
+    Args:
+        log_probs: float32[N], log pi(a_t|s_t).
+        advantages: float32[N], without gradient.
+        num_episodes: E, complete episodes in the batch.
+
+    Returns:
+        A scalar.
+    """
+    return -(log_probs * advantages).sum() / num_episodes
+
+
+def scale_advantages(
+    advantages: NDArray[np.float64], returns: NDArray[np.float32], kind: Normalisation
+) -> NDArray[np.float64] | None:
+    """Advantages divided by their root mean square (rms), or with zero mean and unit deviation (standardise).
+
+    Both keep the size of a step independent of the size of rewards; both bias the gradient, since the divisor
+    depends on the batch's own actions.
+
+    Args:
+        advantages: float64[N].
+        returns: float32[N], what the advantages were made from.
+
+    Returns:
+        float64[N], or None where the advantages are rounding noise and no step should be taken: so it is
+        when every episode of a batch did equally well, as at the top of CartPole.
+    """
+    if kind == "standardise":
+        advantages = advantages - advantages.mean()
+    size = _root_mean_square(advantages)
+    if size <= _NOISE * _root_mean_square(returns.astype(np.float64)):
+        return None
+    return advantages if kind == "none" else advantages / size
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

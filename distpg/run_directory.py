@@ -1,0 +1,111 @@
+"""A run's directory: made once, never overwritten; its small files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from distpg.config import TrainConfig
+from distpg.errors import RunDirectoryError, StorageError
+
+
+def new_run_directory(config: TrainConfig) -> Path:
+    """Make the run's directory: ``config.run_dir``, or a new ``runs/<env>-<seed>-<UTC time>``.
+
+    Raises:
+        RunDirectoryError: There is something in it already, or it cannot be made.
+    """
+    if config.run_dir is not None:
+        return _make_empty(Path(config.run_dir))
+    env = re.sub(r"[^\w.-]+", "-", config.env_id)
+    now = datetime.now(timezone.utc)
+    # Two runs started in the same second get a number each.
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        path = Path("runs") / f"{env}-{config.seed}-{now:%Y%m%dT%H%M%SZ}{suffix}"
+        if not path.exists():
+            return _make_empty(path)
+    raise RunDirectoryError("runs/ has 1000 runs of this very second", "Give --run-dir.")
+
+
+def _make_empty(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise RunDirectoryError(
+                f"{path} has something in it already", "Give another --run-dir; a run is never overwritten."
+            )
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write to {path}: {error.strerror}", "Give a --run-dir that can be written to."
+        ) from error
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is seen either whole or not at all, even after a power cut.
+
+    Raises:
+        StorageError: The disk is full, read-only or gone.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """What to tell a user whose run directory cannot be written any more."""
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}", "Make room, or make the directory writable again."
+    )
+
+
+def strict_json(values: Mapping[str, Any]) -> str:
+    """One line of JSON in which a number that is not finite is null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
+    return json.dumps(finite, allow_nan=False)
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or the file is damaged.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise RunDirectoryError(f"{run} is not a run directory: it has no config.json", "Check the path.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {error}", "The file is damaged.") from error
+    if not isinstance(values, dict):
+        raise RunDirectoryError(f"{path} holds no options", "The file is damaged.")
+    return values

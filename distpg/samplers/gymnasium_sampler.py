@@ -1,0 +1,138 @@
+"""Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.envs import Env, EnvSpec, flat_observation, make_env
+from distpg.errors import EpisodeError
+from distpg.policies import PolicySpec, Weights, choose, preferences, softmax
+from distpg.samplers import Trajectories
+from distpg.seeding import Stream, environment_seed, uniform, words
+
+# Steps whose random numbers are computed in one go; a multiple of 4, the words in a Philox block.
+_RANDOM_BLOCK = 128
+
+
+class GymnasiumSampler:
+    """One batched forward pass a tick; an episode that ends leaves the batch.
+
+    Which episodes share a batch, and in which order, depends on the task alone. Gymnasium's own vector
+    environments share one random generator between slots and restart a slot by themselves, so what an episode
+    plays there depends on the episodes beside it.
+    """
+
+    def __init__(self, env_spec: EnvSpec, policy_spec: PolicySpec, seed: int) -> None:
+        self._env_spec = env_spec
+        self._policy_spec = policy_spec
+        self._seed = seed
+        self._envs: list[Env] = []
+        self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
+
+    def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
+        """As :class:`distpg.samplers.Sampler`."""
+        while len(self._envs) < num_episodes:
+            self._envs.append(make_env(self._env_spec))
+        episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
+        record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
+        observations = self._reset(episodes)
+        playing = np.arange(num_episodes)
+        t = 0
+        while len(playing):
+            if t % _RANDOM_BLOCK == 0:
+                block = words(self._seed, Stream.ACTION, episodes[playing], t, _RANDOM_BLOCK)
+                u = uniform(block)
+                rows = np.arange(len(playing))
+            probabilities = softmax(preferences(weights, observations))
+            actions = choose(probabilities, u[rows, t % _RANDOM_BLOCK])
+            record.actions_at(t, playing, observations, actions)
+            observations, ended = self._step(record, t, playing, episodes, actions)
+            if ended:
+                going = np.array([lane not in ended for lane in playing.tolist()])
+                playing, observations, rows = playing[going], observations[going], rows[going]
+            t += 1
+        return record.trajectories()
+
+    def _reset(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
+        observations = []
+        for env, episode in zip(self._envs, episodes.tolist(), strict=False):
+            seed = environment_seed(self._seed, episode)
+            try:
+                observations.append(flat_observation(env.reset(seed=seed)[0]))
+            except Exception as error:
+                raise self._failure(error, episode, 0) from error
+        return np.stack(observations)
+
+    def _step(
+        self,
+        record: _Record,
+        t: int,
+        playing: NDArray[np.int64],
+        episodes: NDArray[np.int64],
+        actions: NDArray[np.int64],
+    ) -> tuple[NDArray[np.float32], set[int]]:
+        observations = np.empty((len(playing), self._policy_spec.observation_size), np.float32)
+        ended = set()
+        for row, (lane, action) in enumerate(zip(playing.tolist(), actions.tolist(), strict=True)):
+            try:
+                observation, reward, terminated, truncated, _ = self._envs[lane].step(action)
+            except Exception as error:
+                raise self._failure(error, int(episodes[lane]), t) from error
+            observations[row] = np.ravel(observation)
+            record.rewards[t, lane] = reward
+            if terminated or truncated:
+                record.end(lane, t + 1, bool(terminated))
+                ended.add(lane)
+        return observations, ended
+
+    def _failure(self, error: Exception, episode: int, t: int) -> EpisodeError:
+        message = " ".join(str(error).split())
+        return EpisodeError(
+            f"{self._env_spec.env_id} failed in episode {episode} at step {t}: {type(error).__name__}: {message}",
+            f"Its reset seed was {environment_seed(self._seed, episode)}; the same episode fails again anywhere.",
+        )
+
+    def close(self) -> None:
+        """As :class:`distpg.samplers.Sampler`."""
+        while self._envs:
+            self._envs.pop().close()
+
+
+class _Record:
+    """What happened at each tick [T, E, ...], until it is laid out episode by episode."""
+
+    def __init__(self, num_episodes: int, observation_size: int, action_dtype: np.dtype) -> None:
+        self.observations = np.empty((_RANDOM_BLOCK, num_episodes, observation_size), np.float32)
+        self.actions = np.empty((_RANDOM_BLOCK, num_episodes), action_dtype)
+        self.rewards = np.empty((_RANDOM_BLOCK, num_episodes), np.float64)
+        self.lengths = np.zeros(num_episodes, np.int32)
+        self.terminated = np.zeros(num_episodes, np.bool_)
+
+    def actions_at(
+        self,
+        t: int,
+        playing: NDArray[np.int64],
+        observations: NDArray[np.float32],
+        actions: NDArray[np.int64],
+    ) -> None:
+        if t == len(self.actions):
+            self.observations = np.concatenate([self.observations, np.empty_like(self.observations)])
+            self.actions = np.concatenate([self.actions, np.empty_like(self.actions)])
+            self.rewards = np.concatenate([self.rewards, np.empty_like(self.rewards)])
+        self.observations[t, playing] = observations
+        self.actions[t, playing] = actions
+
+    def end(self, lane: int, length: int, terminated: bool) -> None:
+        self.lengths[lane] = length
+        self.terminated[lane] = terminated
+
+    def trajectories(self) -> Trajectories:
+        lanes = list(enumerate(self.lengths.tolist()))
+        return Trajectories(
+            observations=np.concatenate([self.observations[:length, lane] for lane, length in lanes]),
+            actions=np.concatenate([self.actions[:length, lane] for lane, length in lanes]),
+            rewards=np.concatenate([self.rewards[:length, lane] for lane, length in lanes]),
+            lengths=self.lengths,
+            terminated=self.terminated,
+        )
