@@ -30,6 +30,8 @@ distpg --version prints the version.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 (failed), 2 (wrong input) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # So that --env-id module:EnvId finds a module of the working directory; last, so that it hides no other.
+    sys.path.append(str(Path.cwd()))
     try:
         return _run(arguments)
     except DistpgError as error:
@@ -59,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     if command in ("-h", "--help"):
         print(USAGE, end="")
     elif command == "--version":
-        from distpg import __version__
+        from distpg.version import __version__
 
         print(f"distpg {__version__}")
     elif command in _COMMANDS:
@@ -87,11 +89,12 @@ def _train(arguments: list[str]) -> None:
 
 def _summary(result: Result) -> str:
     if result.solved:
-        outcome = f"Solved after {result.env_steps_to_solve:,} environment steps, {result.episodes_to_solve} episodes"
+        outcome = f"Solved after {result.env_steps_to_solve:,} environment steps"
     else:
-        outcome = "Not solved within the limits given"
+        outcome = "Stopped at the limit, not solved"
     return (
-        f"{outcome}, {result.iterations} iterations in {result.train_s:.1f} s. Weights {result.weights_digest}.\n"
+        f"{outcome} in {result.iterations} iterations and {result.train_s:.1f} s.\n"
+        f"Weights {result.weights_digest}.\n"
         f"Figures, metrics and result.json are in {result.run_dir}"
     )
 

@@ -111,7 +111,7 @@ class TrainConfig:
             )
         if isinstance(self.num_env_runners, int) and 0 < self.num_env_runners < self.min_env_runners:
             raise ConfigError(
-                f"--min-env-runners {self.min_env_runners} is more than --num-env-runners {self.num_env_runners}",
+                f"--min-env-runners cannot be more than --num-env-runners, {self.num_env_runners}",
                 "Lower --min-env-runners.",
             )
 

@@ -94,9 +94,9 @@ class PlainDisplay(QuietDisplay):
             print(
                 f"iteration {metrics['training_iteration']:>5}  "
                 f"steps {metrics['num_env_steps_sampled_lifetime']:>9,}  "
-                f"return {metrics['episode_return_mean_100']:>8.1f}  "
-                f"{metrics['env_steps_per_s']:>9,.0f} steps/s  "
-                f"{metrics['episodes_per_s']:>7.1f} episodes/s",
+                f"return {metrics['episode_return_mean_100']:>6.1f}  "
+                f"{metrics['env_steps_per_s']:>7,.0f} steps/s  "
+                f"{metrics['episodes_per_s']:>4.0f} episodes/s",
                 flush=True,
             )
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -48,19 +45,14 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
     try:
-        with _quiet():
+        with warnings.catch_warnings():
+            # Gymnasium advises newer versions of an environment, once per environment made.
+            warnings.simplefilter("ignore")
             env: Env = gymnasium.make(
                 spec.env_id, max_episode_steps=spec.max_episode_steps, disable_env_checker=True, **kwargs
             )
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise EnvironmentIdError(f"{spec.env_id} needs a package: {_line(error)}", "Install it.") from error
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise EnvironmentIdError(f"there is no environment {spec.env_id!r}", _advice(spec.env_id)) from error
-    except Exception as error:  # whatever a user's own constructor raises
-        raise EnvironmentIdError(
-            f"{spec.env_id} cannot be made: {type(error).__name__}: {_line(error)}",
-            "Check --env-kwargs and the environment's own code.",
-        ) from error
+    except Exception as error:  # whatever a user's own module or constructor raises
+        raise _cannot_make(spec.env_id, error) from error
     if env.spec is None or env.spec.max_episode_steps is None:
         env.close()
         raise EnvironmentIdError(
@@ -70,16 +62,14 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
     return env
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # Gymnasium advises newer versions of an environment, once per environment made.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _cannot_make(env_id: str, error: Exception) -> EnvironmentIdError:
+    if isinstance(error, gymnasium.error.UnregisteredEnv):
+        return EnvironmentIdError(f"there is no environment {env_id!r}", _advice(env_id))
+    line = " ".join(str(error).split())
+    return EnvironmentIdError(
+        f"{env_id} cannot be made: {type(error).__name__}: {line}",
+        "Check --env-kwargs, the environment's own code and the packages it needs.",
+    )
 
 
 def _advice(env_id: str) -> str:
@@ -109,6 +99,12 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
         return EnvInfo(int(np.prod(space.shape)), int(actions.n), threshold)
     finally:
         env.close()
+
+
+def first_action(env: Env) -> int:
+    """What the environment calls the action that the policy numbers 0."""
+    space = env.action_space
+    return int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else 0
 
 
 def flat_observation(observation: Any) -> NDArray[np.float32]:

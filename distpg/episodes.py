@@ -44,10 +44,12 @@ class EpisodeBatch:
 
     @property
     def num_steps(self) -> int:
+        """N."""
         return len(self.returns)
 
     @property
     def num_episodes(self) -> int:
+        """E."""
         return len(self.lengths)
 
     @property

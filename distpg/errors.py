@@ -51,9 +51,3 @@ class ClusterError(DistpgError):
 
 class StorageError(DistpgError):
     """The run directory cannot be written any more."""
-
-
-class Interrupted(DistpgError):
-    """SIGINT or SIGTERM asked training to stop."""
-
-    exit_code = 130

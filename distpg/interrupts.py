@@ -27,9 +27,14 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        self._before = self.install()
         return self
+
+    def install(self) -> dict[signal.Signals, Any]:
+        """Put the handlers in place, again if need be: Ray, as it starts, takes SIGTERM for itself."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

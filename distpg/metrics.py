@@ -31,10 +31,11 @@ EPISODE_COLUMNS = (
 def iteration_metrics(
     batch: EpisodeBatch, gradient: Gradient, progress: Progress, sample_s: float, learn_s: float
 ) -> Metrics:
-    """The figures of one iteration that its batch, gradient and clock determine; ``progress`` counts it already.
+    """The figures of one iteration that its batch, gradient and clock determine.
 
     ``discounted_return_mean`` estimates J(theta), the value of the start state (article, performance
-    measure): the mean of the episodes' G_0. Times are in seconds; ``time_total_s`` adds up the iterations'.
+    measure): the mean of the episodes' G_0. ``progress`` counts the batch already. Times are in seconds;
+    ``time_total_s`` adds up the iterations'.
     """
     return {
         "training_iteration": progress.iterations,

@@ -30,6 +30,7 @@ class PolicySpec:
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
+        """Widths from observation to action preferences."""
         return (self.observation_size, *self.hidden_sizes, self.num_actions)
 
 

@@ -32,7 +32,7 @@ class RayEnvRunnerGroup:
         on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         self._spec = spec
-        # Ray's own restarts and retries are off: they take seconds and would hide a death from the dispatcher.
+        # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
         remote = ray.remote(num_cpus=num_cpus_per_env_runner, max_restarts=0, max_task_retries=0)
         self._actor_class = remote(EnvRunner)
         self._on_event = on_event
@@ -41,6 +41,8 @@ class RayEnvRunnerGroup:
         self._actors: dict[int, Any] = {}
         self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
         self._num_restarts = 0
+        self.sampling_seconds: dict[int, float] = {}
+        """Seconds each runner spent sampling in the latest collect."""
         for _ in range(num_env_runners):
             self._start_runner()
 
@@ -68,6 +70,7 @@ class RayEnvRunnerGroup:
         large = sum(array.nbytes for array in weights.values()) > _INLINE_BYTES
         argument = ray.put(weights) if large else weights
         answers: dict[Task, EpisodeBatch] = {}
+        self.sampling_seconds = dict.fromkeys(self._actors, 0.0)
         self._apply(self._dispatcher.add(tasks), argument)
         while not self._dispatcher.done:
             self._handle_finished_calls(argument, answers)
@@ -106,6 +109,7 @@ class RayEnvRunnerGroup:
             self._on_event({"event": "env_runner_joined", "env_runner": runner})
             return Joined(runner)
         batches, seconds = result
+        self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + seconds
         answers.update(zip(tasks, batches, strict=True))
         return Answered(runner, seconds)
 

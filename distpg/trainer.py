@@ -81,6 +81,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
         interrupts = stack.enter_context(Interrupts())
         events = EventLog(run, listeners.on_event)
         config, runners = stack.enter_context(_env_runners(config, policy_spec, events))
+        interrupts.install()
         write_atomically(run / "config.json", config_to_json(config).encode())
         log = stack.enter_context(MetricsLog(run))
         learner = Learner(config, policy_spec)
@@ -106,7 +107,7 @@ def iterate(
     log: MetricsLog,
     interrupts: Interrupts,
 ) -> Iterator[Metrics]:
-    """The algorithm (article, REINFORCE with baseline), one iteration at a time, until solved or at a limit."""
+    """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
     limits = limits_of(config)
     while not is_at_limit(progress, limits):
         start = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.envs import Env, EnvSpec, flat_observation, make_env
+from distpg.envs import Env, EnvSpec, first_action, flat_observation, make_env
 from distpg.errors import EpisodeError
 from distpg.policies import PolicySpec, Weights, choose, preferences, softmax
 from distpg.samplers import Trajectories
@@ -28,12 +28,14 @@ class GymnasiumSampler:
         self._policy_spec = policy_spec
         self._seed = seed
         self._envs: list[Env] = []
+        self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
 
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
         """As :class:`distpg.samplers.Sampler`."""
         while len(self._envs) < num_episodes:
             self._envs.append(make_env(self._env_spec))
+            self._first_action = first_action(self._envs[-1])
         episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
         record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
         observations = self._reset(episodes)
@@ -76,7 +78,9 @@ class GymnasiumSampler:
         ended = set()
         for row, (lane, action) in enumerate(zip(playing.tolist(), actions.tolist(), strict=True)):
             try:
-                observation, reward, terminated, truncated, _ = self._envs[lane].step(action)
+                observation, reward, terminated, truncated, _ = self._envs[lane].step(
+                    action + self._first_action
+                )
             except Exception as error:
                 raise self._failure(error, int(episodes[lane]), t) from error
             observations[row] = np.ravel(observation)
@@ -87,10 +91,11 @@ class GymnasiumSampler:
         return observations, ended
 
     def _failure(self, error: Exception, episode: int, t: int) -> EpisodeError:
-        message = " ".join(str(error).split())
+        cause = f"{type(error).__name__}: {error}"
+        seed = environment_seed(self._seed, episode)
         return EpisodeError(
-            f"{self._env_spec.env_id} failed in episode {episode} at step {t}: {type(error).__name__}: {message}",
-            f"Its reset seed was {environment_seed(self._seed, episode)}; the same episode fails again anywhere.",
+            f"{self._env_spec.env_id} failed in episode {episode}, step {t}: {cause}",
+            f"The episode's reset seed is {seed}: it fails the same way wherever it is played.",
         )
 
     def close(self) -> None:

@@ -1,0 +1,52 @@
+"""What Ray adds to an iteration: its time beyond the slower runner's own sampling."""
+
+import argparse
+import statistics
+import time
+
+from distpg.config import TrainConfig
+from distpg.env_runners import env_runner_spec, tasks_of_iteration
+from distpg.envs import EnvSpec, inspect_env
+from distpg.policies import PolicySpec, initial_weights
+from distpg.ray_cluster import ray_cluster
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=200)
+    parser.add_argument("--episodes-per-iteration", type=int, default=4)
+    parser.add_argument("--num-env-runners", type=int, default=2)
+    options = parser.parse_args()
+
+    info = inspect_env(EnvSpec("CartPole-v1"))
+    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
+    weights = initial_weights(policy, seed=0)
+    beyond, sampling = [], []
+    with ray_cluster(None) as cluster:
+        from distpg.ray_env_runners import RayEnvRunnerGroup
+
+        cpus = min(1.0, cluster.num_cpus / options.num_env_runners)
+        spec = env_runner_spec(TrainConfig(), policy)
+        group = RayEnvRunnerGroup(spec, options.num_env_runners, cpus, on_event=lambda event: None)
+        group.wait_for(options.num_env_runners)
+        for iteration in range(options.iterations + 20):
+            tasks = tasks_of_iteration(iteration, options.episodes_per_iteration, 1, 0)
+            start = time.perf_counter()
+            group.collect(tasks, weights)
+            wall = time.perf_counter() - start
+            slower = max(group.sampling_seconds.values())
+            if iteration >= 20:  # the first ones warm up
+                beyond.append(1000 * (wall - slower))
+                sampling.append(1000 * slower)
+        group.close()
+    quartiles = statistics.quantiles(beyond, n=4)
+    print(
+        f"{options.iterations} iterations of {options.episodes_per_iteration} episodes over "
+        f"{options.num_env_runners} runners: {statistics.median(beyond):.2f} ms beyond the slower runner's own "
+        f"sampling (quartiles {quartiles[0]:.2f} and {quartiles[2]:.2f}), which takes "
+        f"{statistics.median(sampling):.2f} ms (medians)"
+    )
+
+
+if __name__ == "__main__":
+    main()

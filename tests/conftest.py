@@ -1,0 +1,49 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import distpg
+from distpg.envs import EnvSpec, inspect_env
+from distpg.episodes import EpisodeBatch
+from distpg.policies import PolicySpec
+from distpg.ray_cluster import ray_cluster
+
+assert distpg  # imported first: it pins the numerics of the libraries that the tests import
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[None]:
+    """One Ray cluster, as distpg starts it, for every test that needs one."""
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def policy_spec(env_id: str = "CartPole-v1", hidden_sizes: tuple[int, ...] = (8,)) -> PolicySpec:
+    info = inspect_env(EnvSpec(env_id))
+    return PolicySpec(info.observation_size, info.num_actions, hidden_sizes)
+
+
+def make_batch(
+    lengths: list[int], seed: int = 0, observation_size: int = 3, num_actions: int = 2
+) -> EpisodeBatch:
+    """A batch of made-up episodes."""
+    rng = np.random.default_rng(seed)
+    steps = sum(lengths)
+    return EpisodeBatch(
+        observations=rng.normal(size=(steps, observation_size)).astype(np.float32),
+        actions=rng.integers(num_actions, size=steps).astype(np.uint8),
+        returns=rng.normal(size=steps).astype(np.float32),
+        lengths=np.array(lengths, np.int32),
+        episode_ids=np.arange(len(lengths), dtype=np.int64),
+        episode_returns=np.array(lengths, np.float64),
+        terminated=np.ones(len(lengths), np.bool_),
+        weights_seq_no=0,
+    )

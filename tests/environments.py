@@ -1,0 +1,65 @@
+"""Small environments for the tests; importable by runners as ``tests.environments:Id``."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+Step = tuple[np.ndarray, float, bool, bool, dict[str, Any]]
+
+
+class ShortOrLong(gymnasium.Env):
+    """Episodes of 2 or of 200 steps, decided by the reset seed, each with probability one half."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.remaining = 2 if self.np_random.random() < 0.5 else 200
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> Step:
+        self.remaining -= 1
+        return np.zeros(1, np.float32), 1.0, self.remaining == 0, False, {}
+
+
+class OffsetActions(ShortOrLong):
+    """Actions are 5, 6 and 7; the reward is the action."""
+
+    action_space = gymnasium.spaces.Discrete(3, start=5)
+
+    def step(self, action: int) -> Step:
+        assert self.action_space.contains(action)
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(action), terminated, truncated, info
+
+
+class Fails(ShortOrLong):
+    """Raises at the third step of every long episode."""
+
+    def step(self, action: int) -> Step:
+        result = super().step(action)
+        if self.remaining == 197:
+            raise ValueError("the simulator broke")
+        return result
+
+
+class KillsOnce(ShortOrLong):
+    """Kills its process at the first step taken anywhere; ``marker`` remembers that it did."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = Path(marker)
+
+    def step(self, action: int) -> Step:
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+for env in (ShortOrLong, OffsetActions, Fails, KillsOnce):
+    gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

@@ -1,0 +1,113 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from distpg.cli import main
+from distpg.command_line import TrainOptions, parse
+from distpg.config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def _keep_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def train_options(*arguments: str) -> TrainConfig:
+    return parse(TrainOptions(), "distpg train", arguments).training
+
+
+def test_options_are_the_fields_of_train_config() -> None:
+    config = train_options(
+        *("--seed", "3", "--hidden-sizes", "64", "32", "--num-env-runners", "0", "--stop-return", "none"),
+        *("--env-kwargs", '{"a": {"b": [1, null]}}', "--max-env-steps", "5000", "--lr", "1e-3"),
+    )
+    assert config == TrainConfig(
+        seed=3,
+        hidden_sizes=(64, 32),
+        num_env_runners=0,
+        stop_return=None,
+        env_kwargs={"a": {"b": [1, None]}},
+        max_env_steps=5000,
+        lr=1e-3,
+    )
+
+
+def test_a_repeated_option_counts_last() -> None:
+    assert train_options("--seed", "1", "--seed", "2").seed == 2
+
+
+def test_options_override_the_file(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr("distpg.trainer.train", lambda config, listeners: seen.append(config))
+    (in_tmp_path / "c.yaml").write_text("seed: 1\ngamma: 0.5\n")
+    main(["train", "--gamma", "0.25", "--config", "c.yaml", "--quiet"])
+    assert (seen[0].seed, seen[0].gamma, seen[0].lr) == (1, 0.25, TrainConfig().lr)
+
+
+def test_usage_is_short_and_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    usage = capsys.readouterr().err
+    assert len(usage.splitlines()) <= 12
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == usage
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"distpg \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in TrainConfig.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text
+    assert text.count("(default:") >= len(TrainConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["trian"], "there is no command 'trian'", "Did you mean distpg train?"),
+        (["train", "--lrr", "3"], "there is no option --lrr", "Did you mean --lr?"),
+        (["train", "--lr", "x"], "--lr", "a finite number"),
+        (["train", "--lr"], "--lr needs a value", "a finite number"),
+        (["train", "--lr", "nan"], "--lr cannot be nan", "a finite number"),
+        (["train", "--baseline", "q"], "--baseline cannot be 'q'", "none or episode or timestep"),
+        (["train", "--seed", "-1"], "--seed must be from 0", "--help"),
+        (["train", "--num-env-runners", "1.5"], "--num-env-runners", "a whole number or auto"),
+        (["train", "--env-kwargs", "{"], "--env-kwargs", "a JSON object"),
+        (["train", "--env-kwargs", "[1]"], "--env-kwargs", "a JSON object"),
+        (["train", "extra"], "unexpected argument 'extra'", "--name value"),
+        (["train", "--config", "missing.yaml"], "cannot read missing.yaml", "--config"),
+        (["train", "--config"], "--config needs a value", ""),
+        (["train", "--env-id", "CartPol-v1"], "there is no environment 'CartPol-v1'", "CartPole-v1"),
+        (["train", "--env-id", "no_module:X-v0"], "No module named 'no_module'", ""),
+        (["train", "--env-id", "Pendulum-v1"], "Pendulum-v1 has", "Discrete"),
+        (["train", "--env-kwargs", '{"x": 1}'], "CartPole-v1 cannot be made: TypeError", "--env-kwargs"),
+        (["train", "--run-dir", "."], ". has something in it already", "never overwritten"),
+        (["train", "--run-dir", "file"], "cannot write to file", "--run-dir"),
+        (["plot"], "needs a run directory", "Example"),
+        (["plot", "."], "is not a run directory", "path"),
+        (["plot", "missing"], "missing is not a directory", "path"),
+    ],
+)
+def test_wrong_input_is_one_line_what_and_one_what_to_do(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str, hint: str
+) -> None:
+    (in_tmp_path / "file").touch()
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert first.startswith("error: ")
+    assert second.startswith("hint: ")
+    assert error in first
+    assert hint in second
+    assert captured.out == ""
+    assert [path.name for path in Path().iterdir()] == ["file"], "nothing is started or made for wrong input"

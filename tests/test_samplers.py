@@ -1,0 +1,82 @@
+import gymnasium
+import numpy as np
+import pytest
+
+from distpg.envs import EnvSpec
+from distpg.errors import EpisodeError
+from distpg.policies import choose, initial_weights, preferences, softmax
+from distpg.samplers.gymnasium_sampler import GymnasiumSampler
+from distpg.seeding import Stream, environment_seed, uniform, words
+from tests.conftest import policy_spec
+
+SPEC = policy_spec()
+WEIGHTS = initial_weights(SPEC, seed=0)
+
+
+def slow_episode(episode: int, seed: int) -> tuple[np.ndarray, list[int], list[float], bool]:
+    """The obvious way to play one episode."""
+    env = gymnasium.make("CartPole-v1")
+    observation, _ = env.reset(seed=environment_seed(seed, episode))
+    observations, actions, rewards = [], [], []
+    while True:
+        pi = softmax(preferences(WEIGHTS, np.array([observation], np.float32)))
+        t = len(actions)
+        u = uniform(words(seed, Stream.ACTION, [episode], t - t % 4, 4))[:, t % 4]
+        observations.append(observation)
+        actions.append(int(choose(pi, u)[0]))
+        observation, reward, terminated, truncated, _ = env.step(actions[-1])
+        rewards.append(float(reward))
+        if terminated or truncated:
+            return np.array(observations, np.float32), actions, rewards, terminated
+
+
+@pytest.mark.parametrize("num_episodes", [1, 2, 5, 33])
+def test_against_the_obvious_way(num_episodes: int) -> None:
+    sampler = GymnasiumSampler(EnvSpec("CartPole-v1"), SPEC, seed=11)
+    played = sampler.sample(7, num_episodes, WEIGHTS)
+    expected = [slow_episode(episode, 11) for episode in range(7, 7 + num_episodes)]
+    assert played.lengths.tolist() == [len(actions) for _, actions, _, _ in expected]
+    assert played.actions.tolist() == [action for _, actions, _, _ in expected for action in actions]
+    assert played.rewards.tolist() == [reward for _, _, rewards, _ in expected for reward in rewards]
+    assert played.terminated.tolist() == [terminated for *_, terminated in expected]
+    np.testing.assert_array_equal(played.observations, np.concatenate([o for o, *_ in expected]))
+    sampler.close()
+
+
+def test_episodes_longer_than_a_block_and_cut_by_the_limit() -> None:
+    sampler = GymnasiumSampler(EnvSpec("CartPole-v1", max_episode_steps=300), SPEC, seed=0)
+    upright = dict(WEIGHTS)
+    # Push in the direction in which the pole falls: angle plus its velocity.
+    upright["layers.0.weight"] = np.zeros((8, 4), np.float32)
+    upright["layers.0.weight"][0, 2:], upright["layers.0.weight"][1, 2:] = 50, -50
+    upright["layers.1.weight"] = np.zeros((2, 8), np.float32)
+    upright["layers.1.weight"][1, 0], upright["layers.1.weight"][0, 1] = 1, 1
+    played = sampler.sample(0, 3, upright)
+    assert played.lengths.tolist() == [300, 300, 300]
+    assert played.terminated.tolist() == [False, False, False]
+    assert len(played.observations) == len(played.actions) == len(played.rewards) == 900
+
+
+def test_a_used_sampler_plays_as_a_new_one() -> None:
+    used, new = (GymnasiumSampler(EnvSpec("CartPole-v1"), SPEC, seed=3) for _ in range(2))
+    used.sample(100, 9, WEIGHTS)
+    again, first = used.sample(4, 5, WEIGHTS), new.sample(4, 5, WEIGHTS)
+    assert again.observations.tobytes() == first.observations.tobytes()
+    assert again.actions.tobytes() == first.actions.tobytes()
+
+
+def test_actions_that_do_not_start_at_zero() -> None:
+    spec = policy_spec("tests.environments:OffsetActions")
+    sampler = GymnasiumSampler(EnvSpec("tests.environments:OffsetActions"), spec, seed=0)
+    played = sampler.sample(0, 2, initial_weights(spec, 0))
+    assert set(played.actions.tolist()) == {0, 1, 2}
+    assert (played.rewards == played.actions + 5.0).all()
+
+
+def test_a_failing_environment_is_named_with_its_episode() -> None:
+    env = EnvSpec("tests.environments:Fails")
+    spec = policy_spec(env.env_id)
+    sampler = GymnasiumSampler(env, spec, seed=0)
+    with pytest.raises(EpisodeError, match=r"episode \d+, step 2: ValueError: the simulator broke") as caught:
+        sampler.sample(0, 20, initial_weights(spec, 0))
+    assert "reset seed" in caught.value.hint
