@@ -42,8 +42,8 @@ def main() -> None:
     quartiles = statistics.quantiles(beyond, n=4)
     print(
         f"{options.iterations} iterations of {options.episodes_per_iteration} episodes over "
-        f"{options.num_env_runners} runners: {statistics.median(beyond):.2f} ms beyond the slower runner's own "
-        f"sampling (quartiles {quartiles[0]:.2f} and {quartiles[2]:.2f}), which takes "
+        f"{options.num_env_runners} runners: {statistics.median(beyond):.2f} ms beyond the slower runner's "
+        f"own sampling (quartiles {quartiles[0]:.2f} and {quartiles[2]:.2f}), which takes "
         f"{statistics.median(sampling):.2f} ms (medians)"
     )
 

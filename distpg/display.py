@@ -94,7 +94,7 @@ class PlainDisplay(QuietDisplay):
             print(
                 f"iteration {metrics['training_iteration']:>5}  "
                 f"steps {metrics['num_env_steps_sampled_lifetime']:>9,}  "
-                f"return {metrics['episode_return_mean_100']:>6.1f}  "
+                f"return {metrics['episode_return_mean_100']:>5.1f}  "
                 f"{metrics['env_steps_per_s']:>7,.0f} steps/s  "
                 f"{metrics['episodes_per_s']:>4.0f} episodes/s",
                 flush=True,

@@ -63,7 +63,7 @@ def test_u_is_uniform() -> None:
 def test_environment_seeds_differ_and_fit_31_bits() -> None:
     seeds = [environment_seed(0, episode) for episode in range(1000)]
     assert len(set(seeds)) == 1000
-    assert 0 <= min(seeds)
+    assert min(seeds) >= 0
     assert max(seeds) < 2**31
     assert seeds[7] == int(words(0, Stream.ENVIRONMENT_SEED, [7], 0, 1)[0, 0]) >> 1
     assert seeds[7] != environment_seed(0, 7, Stream.EVALUATION_SEED)
