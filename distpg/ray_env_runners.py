@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 
+from distpg import env_runners
 from distpg.dispatch import Answered, Command, Died, Dispatcher, Event, Joined, Send
-from distpg.env_runners import EnvRunner, EnvRunnerSpec, Task
+from distpg.env_runners import EnvRunnerSpec, Task
 from distpg.episodes import EpisodeBatch, concatenate
 from distpg.errors import DistpgError, EnvRunnersError
 from distpg.policies import Weights
@@ -17,8 +19,22 @@ from distpg.policies import Weights
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
 _INLINE_BYTES = 64 * 1024
+_PICKLE = pickle.HIGHEST_PROTOCOL
+_NOTHING = pickle.dumps((), _PICKLE)
 # Ray's waits are cut into pieces so that a signal is acted on soon.
 _WAIT_S = 0.2
+
+
+class EnvRunner(env_runners.EnvRunner):
+    """The actor; named so that `ps` shows ray::EnvRunner.
+
+    Calls and answers travel as bytes, since Ray's own serialisation takes several times as long for a handful
+    of small arrays, and would serialise the weights again for every runner.
+    """
+
+    def answer(self, tasks: bytes, weights: bytes) -> bytes:
+        """:meth:`sample_all`, pickled on both ways between processes of one run."""
+        return pickle.dumps(self.sample_all(pickle.loads(tasks), pickle.loads(weights)), _PICKLE)
 
 
 class RayEnvRunnerGroup:
@@ -63,12 +79,12 @@ class RayEnvRunnerGroup:
             EnvRunnersError: A runner died before it was ready.
         """
         while self.num_healthy < num_env_runners:
-            self._handle_finished_calls({}, {})
+            self._handle_finished_calls(_NOTHING, {})
 
     def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
         """As :class:`distpg.env_runners.EnvRunnerGroup`."""
-        large = sum(array.nbytes for array in weights.values()) > _INLINE_BYTES
-        argument = ray.put(weights) if large else weights
+        encoded = pickle.dumps(weights, _PICKLE)
+        argument = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
         answers: dict[Task, EpisodeBatch] = {}
         self.sampling_seconds = dict.fromkeys(self._actors, 0.0)
         self._apply(self._dispatcher.add(tasks), argument)
@@ -87,7 +103,7 @@ class RayEnvRunnerGroup:
         runner = next(self._new_ids)
         actor = self._actor_class.remote(self._spec)
         self._actors[runner] = actor
-        self._calls[actor.sample_all.remote((), {})] = (runner, ())
+        self._calls[actor.answer.remote(_NOTHING, _NOTHING)] = (runner, ())
 
     def _handle_finished_calls(self, weights: Any, answers: dict[Task, EpisodeBatch]) -> None:
         calls = list(self._calls)
@@ -108,7 +124,7 @@ class RayEnvRunnerGroup:
         if not tasks:
             self._on_event({"event": "env_runner_joined", "env_runner": runner})
             return Joined(runner)
-        batches, seconds = result
+        batches, seconds = pickle.loads(result)
         self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + seconds
         answers.update(zip(tasks, batches, strict=True))
         return Answered(runner, seconds)
@@ -127,7 +143,8 @@ class RayEnvRunnerGroup:
     def _apply(self, commands: Sequence[Command], weights: Any) -> None:
         for command in commands:
             if isinstance(command, Send):
-                call = self._actors[command.runner].sample_all.remote(command.tasks, weights)
+                tasks = pickle.dumps(command.tasks, _PICKLE)
+                call = self._actors[command.runner].answer.remote(tasks, weights)
                 self._calls[call] = (command.runner, command.tasks)
             else:
                 self._num_restarts += 1
