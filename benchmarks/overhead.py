@@ -20,7 +20,7 @@ def main() -> None:
 
     info = inspect_env(EnvSpec("CartPole-v1"))
     policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
-    weights = initial_weights(policy, seed=0)
+    weights = initial_weights(policy.layer_sizes, seed=0)
     beyond, sampling = [], []
     with ray_cluster(None) as cluster:
         from distpg.ray_env_runners import RayEnvRunnerGroup

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distpg.command_line import ConfigFile, PlotOptions, TrainOptions, parse
-from distpg.config import TrainConfig, load_config_file
+from distpg.command_line import (
+    EvaluateOptions,
+    Origin,
+    PlotOptions,
+    ReplayOptions,
+    ResumeOptions,
+    TrainOptions,
+    parse,
+)
+from distpg.config import TrainConfig, load_config_file, preset
 from distpg.errors import ConfigError, DistpgError, RunDirectoryError
+from distpg.run_directory import load_run_config
 
 if TYPE_CHECKING:
-    from distpg.trainer import Result
+    from distpg.results import Result
 
 USAGE = """\
 usage: distpg COMMAND [OPTION ...]
 
 commands:
-  train      train a policy; with no option: CartPole-v1, until solved
-  plot       draw the learning curve and variance of one or more runs
+  train         train a policy; with no option: CartPole-v1, until solved
+  resume RUN    go on with a run from its last checkpoint
+  evaluate RUN  play episodes with a run's policy
+  replay RUN    play an episode of a run again: --episode K
+  plot RUN...   draw the learning curve and variance of one or more runs
 
 distpg COMMAND --help lists a command's options with their defaults.
 distpg --version prints the version.
@@ -45,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(f"{type(error).__name__}: {error}", "This is a defect of distpg; --debug shows where it is.")
         return 1
     except KeyboardInterrupt:
-        _report("interrupted", "The run directory holds every iteration that was completed.")
+        _report(
+            "interrupted",
+            "Everything up to the last completed update is in the run directory: distpg resume RUN.",
+        )
         return 130
 
 
@@ -74,9 +90,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> None:
-    given = parse(ConfigFile(), "distpg train", arguments, ignore_others=True)
-    base = TrainConfig() if given.config is None else load_config_file(given.config)
-    options = parse(TrainOptions(training=base), "distpg train", arguments)
+    given = parse(Origin(), "distpg train", arguments, ignore_others=True)
+    base = None if given.preset is None else preset(given.preset)
+    if given.config is not None:
+        base = load_config_file(given.config, base)
+    options = parse(TrainOptions(training=base or TrainConfig()), "distpg train", arguments)
 
     from distpg.display import make_display
     from distpg.trainer import Listeners, train
@@ -85,6 +103,80 @@ def _train(arguments: list[str]) -> None:
         result = train(options.training, Listeners(display.start, display.iteration, display.event))
     if not options.quiet:
         print(_summary(result))
+
+
+def _resume(arguments: list[str]) -> None:
+    run = _run_of(arguments)
+    # The run's own options are the defaults: those not given stay as they were.
+    base = TrainConfig() if run is None else load_run_config(run)
+    options = parse(ResumeOptions(training=base), "distpg resume", arguments)
+    _need_run(options.run, "resume")
+
+    from distpg.display import make_display
+    from distpg.trainer import Listeners, resume
+
+    changes = {
+        option.name: value
+        for option in fields(TrainConfig)
+        if (value := getattr(options.training, option.name)) != getattr(base, option.name)
+    }
+    with make_display(options.quiet) as display:
+        listeners = Listeners(display.start, display.iteration, display.event)
+        result = resume(options.run, listeners, **changes)
+    if not options.quiet:
+        print(_summary(result))
+
+
+def _run_of(arguments: list[str]) -> Path | None:
+    """The run directory among the arguments, wherever it stands; None to let the parser complain."""
+    found = [Path(word) for word in arguments if not word.startswith("-") and Path(word).is_dir()]
+    return found[0] if found else None
+
+
+def _need_run(run: str, command: str) -> None:
+    if not run:
+        raise ConfigError(
+            f"distpg {command} needs a run directory", f"Example: distpg {command} runs/CartPole-v1-0-…"
+        )
+
+
+def _evaluate(arguments: list[str]) -> None:
+    options = parse(EvaluateOptions(), "distpg evaluate", arguments)
+    _need_run(options.run, "evaluate")
+    if options.greedy and options.sampled:
+        raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
+    if options.num_episodes < 1:
+        raise ConfigError(
+            f"--num-episodes must be at least 1, not {options.num_episodes}", "Example: --num-episodes 100"
+        )
+
+    from distpg.evaluation import evaluate
+
+    video = Path(options.video) if options.video else None
+    result = evaluate(options.run, options.num_episodes, not options.sampled, options.checkpoint, video)
+    if not options.quiet:
+        print(
+            f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
+            f"{options.num_episodes} episodes\n"
+            f"mean return {result.mean:.1f} ± {result.half_width:.1f} (95 % interval), "
+            f"from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
+            f"mean length {result.lengths.mean():.1f}"
+        )
+
+
+def _replay(arguments: list[str]) -> None:
+    options = parse(ReplayOptions(), "distpg replay", arguments)
+    _need_run(options.run, "replay")
+    if options.episode is None:
+        raise ConfigError("distpg replay needs --episode", "Example: distpg replay RUN --episode 0")
+
+    from distpg.replay import replay, show
+
+    say = (lambda line: None) if options.quiet else print
+    video = Path(options.video) if options.video else None
+    played = replay(options.run, options.episode, options.render, video, say)
+    if not options.quiet:
+        print(show(played))
 
 
 def _summary(result: Result) -> str:
@@ -117,4 +209,10 @@ def _plot(arguments: list[str]) -> None:
         print(f"{output / 'learning_curve.png'}\n{output / 'variance.png'}")
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": _train, "plot": _plot}
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "resume": _resume,
+    "evaluate": _evaluate,
+    "replay": _replay,
+    "plot": _plot,
+}

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import tyro
 from tyro import _errors as parse_errors
@@ -28,19 +28,64 @@ class Verbosity:
 
 
 @dataclass(frozen=True)
-class ConfigFile:
-    """The one option that is read before the others, since it changes their defaults."""
+class Origin:
+    """Options that are read before the others, since they change their defaults."""
 
+    preset: Literal["article", "cartpole"] | None = None
+    """Start from the article's experiment, or from the defaults by their name"""
     config: str | None = None
+    """YAML file of options, or a run's config.json, over the preset; options given here override both"""
 
 
 @dataclass(frozen=True)
-class TrainOptions(Verbosity):
+class TrainOptions(Verbosity, Origin):
     """Train a policy on complete episodes, until it is solved or a limit is reached."""
 
-    config: str | None = None
-    """YAML file of options, or a run's config.json; options given here override it"""
     training: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class ResumeOptions(Verbosity):
+    """Go on with a run from its last checkpoint, as if it had never stopped.
+
+    Only what cannot change the result may be changed, and limits may be raised.
+    """
+
+    run: tyro.conf.Positional[str] = ""
+    """Run directory"""
+    training: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Verbosity):
+    """Play episodes with a run's policy and report their mean return."""
+
+    run: tyro.conf.Positional[str] = ""
+    """Run directory"""
+    num_episodes: int = 100
+    """Episodes to play; none of them was trained on"""
+    greedy: bool = False
+    """Always the most probable action; this is the default"""
+    sampled: bool = False
+    """Draw actions from the policy, as in training"""
+    checkpoint: str = "last"
+    """Weights to use: last, best, or a checkpoint's number"""
+    video: str | None = None
+    """File for the first episode: .gif, .webp or .png"""
+
+
+@dataclass(frozen=True)
+class ReplayOptions(Verbosity):
+    """Play an episode of a run again, and compare it with the run's record of it."""
+
+    run: tyro.conf.Positional[str] = ""
+    """Run directory"""
+    episode: int | None = None
+    """Number of the episode, as in episodes.csv"""
+    render: bool = False
+    """Show the environment's own window"""
+    video: str | None = None
+    """File for the episode: .gif, .webp or .png"""
 
 
 @dataclass(frozen=True)

@@ -42,22 +42,41 @@ class TrainConfig:
     """Complete episodes that one update is computed from"""
     episodes_per_task: int | Literal["auto"] = "auto"
     """Episodes that a runner plays side by side; auto: one 64th of an iteration, 1 to 64"""
-    baseline: Literal["none", "episode", "timestep"] = "timestep"
-    """What is subtracted from the returns"""
+    baseline: Literal["none", "episode", "batch", "timestep", "value"] = "timestep"
+    """What is subtracted from the returns: means over the same episode, over other episodes, over other
+    episodes at the same step, or a learnt value function"""
     returns: Literal["to-go", "total"] = "to-go"
     """Return that weights a step: from that step on, or of the whole episode"""
     gamma: float = 0.99
     """Discount per step"""
+    discount_weighting: bool = False
+    """Weight step t by gamma^t: no bias with reward-to-go, but late steps hardly count"""
     normalise_advantages: Literal["none", "rms", "standardise"] = "rms"
     """Scaling of returns minus baseline, over the steps of an iteration"""
+    entropy_coef: float = 0.0
+    """Reward for a random policy: its weight beside the advantages"""
+    max_grad_norm: float | None = None
+    """Scale the gradient down to this Euclidean norm where it is longer"""
     optimiser: Literal["adam", "sgd"] = "adam"
     """Rule that turns gradients into steps"""
     lr: float = 0.02
     """Learning rate"""
-    policy: Literal["mlp"] = "mlp"
+    adam_eps: float = 1e-8
+    """What Adam adds to its divisor"""
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    """Course of the learning rate; linear: down to 0 at --lr-decay-env-steps"""
+    lr_decay_env_steps: int | None = None
+    """Environment steps after which a linear schedule has reached 0"""
+    value_lr: float = 0.01
+    """Learning rate of the value function (Adam)"""
+    value_updates: int = 10
+    """Steps an iteration towards the value function that fits its returns"""
+    policy: Literal["linear", "polynomial", "mlp"] = "mlp"
     """What maps an observation to the softmax policy's action preferences"""
+    degree: int = 2
+    """Degree of a polynomial policy"""
     hidden_sizes: tuple[int, ...] = (128,)
-    """Widths of the policy network's hidden layers"""
+    """Widths of the hidden layers of policy and value network"""
     sampler: Literal["auto", "gymnasium"] = "auto"
     """How a runner plays episodes"""
     stop_return: float | Literal["auto"] | None = "auto"
@@ -70,6 +89,10 @@ class TrainConfig:
     """Cut episodes at this many steps; default: the environment's own limit"""
     run_dir: str | None = None
     """Directory for results; default: a new runs/<env>-<seed>-<time>"""
+    checkpoint_every: int = 50
+    """Iterations between checkpoints; 0: only at the end"""
+    keep_checkpoints: int = 3
+    """Latest checkpoints that are kept, beside the first and the best"""
     learner_threads: int = 1
     """Threads of the gradient computation; another number may give other bits"""
 
@@ -88,21 +111,41 @@ class TrainConfig:
             ("episodes_per_iteration", 1, 2**31 - 1),
             ("episodes_per_task", 1, 2**20),
             ("gamma", 0, 1),
+            ("entropy_coef", 0, None),
+            ("lr_decay_env_steps", 1, None),
+            ("value_updates", 1, 10_000),
+            ("degree", 1, 20),
             ("max_env_steps", 1, None),
             ("max_iterations", 1, None),
             ("max_episode_steps", 1, None),
+            ("checkpoint_every", 0, None),
+            ("keep_checkpoints", 1, None),
             ("learner_threads", 1, 1024),
         ):
             _check_range(name, getattr(self, name), low, high)
-        for name in ("lr", "cpus_per_env_runner"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{option_name(name)} must be above 0, not {getattr(self, name)}", _HELP)
+        for name in ("lr", "value_lr", "adam_eps", "max_grad_norm", "cpus_per_env_runner"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{option_name(name)} must be above 0, not {value}", _HELP)
         if self.hidden_sizes and min(self.hidden_sizes) < 1:
             raise ConfigError("--hidden-sizes must be positive numbers", "Example: --hidden-sizes 64 64")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.baseline == "episode" and self.returns == "total":
             raise ConfigError(
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
                 "Use --returns to-go, or another --baseline.",
+            )
+        if self.discount_weighting and self.returns == "total":
+            raise ConfigError(
+                "--discount-weighting with --returns total would discount twice",
+                "Use --returns to-go, or leave --discount-weighting out.",
+            )
+        if (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None):
+            raise ConfigError(
+                "--lr-schedule linear and --lr-decay-env-steps go together",
+                "Give both, or neither for a constant learning rate.",
             )
         if self.num_env_runners == 0 and self.address is not None:
             raise ConfigError(
@@ -117,6 +160,33 @@ class TrainConfig:
 
 
 _HELP = "distpg train --help lists every option with its default."
+
+
+# By name, where a run starts from before its options.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cartpole": {},
+    # The article's experiment; --baseline episode is its second method. Its loss is summed over the steps of
+    # its 4 episodes, ours is also divided by 4. Adam's step m / (sqrt(v) + eps) is the same with gradients
+    # and eps divided by 4, to the last bit, since dividing by 4 is exact.
+    "article": {
+        "baseline": "none",
+        "normalise_advantages": "none",
+        "lr": 0.01,
+        "adam_eps": 1e-8 / 4,
+        "stop_return": 450.0,
+    },
+}
+
+
+def preset(name: object) -> TrainConfig:
+    """The configuration of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ConfigError(f"--preset cannot be {name!r}", f"It takes {' or '.join(PRESETS)}.")
+    return TrainConfig(**PRESETS[name])
 
 
 def option_name(name: str) -> str:
@@ -172,8 +242,8 @@ def _check_range(name: str, value: object, low: float, high: float | None) -> No
     raise ConfigError(f"{option_name(name)} must be {bounds}, not {value}", _HELP)
 
 
-def config_from_mapping(values: Mapping[str, Any], base: TrainConfig, source: str) -> TrainConfig:
-    """``base`` with the values of a config file over it.
+def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, source: str) -> TrainConfig:
+    """``base`` with the values of a config file over it; None: the file's own preset, or the defaults.
 
     Keys may be spelled with ``_`` or ``-``.
 
@@ -182,6 +252,9 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig, source: st
     """
     known = [option.name for option in fields(TrainConfig)]
     changes = {str(key).replace("-", "_"): value for key, value in values.items()}
+    named = changes.pop("preset", None)
+    if base is None:
+        base = TrainConfig() if named is None else preset(named)
     for key in changes:
         if key not in known:
             close = get_close_matches(key, known, n=1)
@@ -194,7 +267,7 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig, source: st
 
 
 def load_config_file(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
-    """``base`` (the defaults) with the options of a YAML file, or of a run's config.json, over it.
+    """``base`` with the options of a YAML file, or of a run's config.json, over it.
 
     Raises:
         ConfigError: The file is missing, malformed, or holds what is no option.
@@ -214,7 +287,47 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
-    return config_from_mapping(values, base or TrainConfig(), str(path))
+    return config_from_mapping(values, base, str(path))
+
+
+# What cannot change the result, and so may be changed when a run is resumed.
+_FREE = frozenset(
+    {
+        *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
+        *("checkpoint_every", "keep_checkpoints", "run_dir"),
+    }
+)
+# What says how far a run goes. It may be raised: the iterations so far stay as they are.
+_LIMITS = frozenset({"stop_return", "max_env_steps", "max_iterations"})
+
+
+def deciding_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide what an iteration yields, as JSON holds them."""
+    values: dict[str, Any] = json.loads(config_to_json(config))
+    return {name: value for name, value in values.items() if name not in _FREE | _LIMITS}
+
+
+def check_resumable(before: TrainConfig, now: TrainConfig) -> None:
+    """Whether a run of configuration ``before`` can go on with ``now``.
+
+    Raises:
+        ConfigError: An option differs that decides the result, or a limit is lower than it was.
+    """
+    for option in fields(TrainConfig):
+        old, new = getattr(before, option.name), getattr(now, option.name)
+        name = option_name(option.name)
+        if option.name in _FREE or old == new:
+            continue
+        if option.name not in _LIMITS:
+            raise ConfigError(
+                f"{name} cannot be changed by resume: the run has {old}, not {new}",
+                "Leave it out, or start another run with `distpg train --config RUN/config.json`.",
+            )
+        if new == "auto" or old is None or (new is not None and new < old):
+            raise ConfigError(
+                f"{name} can only be raised by resume: the run has {old}, not {new}",
+                "Leave it out, or give a higher limit or none.",
+            )
 
 
 def config_to_json(config: TrainConfig) -> str:

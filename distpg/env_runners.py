@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from distpg.config import TrainConfig
-from distpg.envs import EnvSpec
-from distpg.episodes import EpisodeBatch, concatenate, episode_starts
+from distpg.envs import EnvSpec, env_spec
+from distpg.episodes import EpisodeBatch, concatenate
 from distpg.policies import PolicySpec, Weights
 from distpg.returns import Returns, discounted_returns
 from distpg.samplers import Sampler
@@ -51,8 +51,7 @@ class EnvRunnerSpec:
 
 def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
     """The part of a configuration that decides what an episode is."""
-    env = EnvSpec(config.env_id, config.env_kwargs, config.max_episode_steps)
-    return EnvRunnerSpec(env, policy, config.seed, config.gamma, config.returns)
+    return EnvRunnerSpec(env_spec(config), policy, config.seed, config.gamma, config.returns)
 
 
 class EnvRunner:
@@ -77,7 +76,7 @@ class EnvRunner:
             returns=returns.astype(np.float32),
             lengths=played.lengths,
             episode_ids=np.arange(task.first_episode, last, dtype=np.int64),
-            episode_returns=np.add.reduceat(played.rewards, episode_starts(played.lengths)),
+            episode_returns=played.episode_returns,
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,
         )

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from distpg.config import TrainConfig
 from distpg.errors import EnvironmentIdError
 
 Env = gymnasium.Env[Any, Any]
@@ -25,12 +26,19 @@ class EnvSpec:
     max_episode_steps: int | None = None
 
 
+def env_spec(config: TrainConfig) -> EnvSpec:
+    """The environment that a configuration asks for."""
+    return EnvSpec(config.env_id, config.env_kwargs, config.max_episode_steps)
+
+
 @dataclass(frozen=True)
 class EnvInfo:
-    """Facts of an environment: flat observation size, number of actions, what it calls solved."""
+    """Facts of an environment: flat observation size, actions, what it calls solved."""
 
     observation_size: int
     num_actions: int
+    first_action: int
+    """What the environment calls the action that the policy numbers 0."""
     reward_threshold: float | None
 
 
@@ -96,13 +104,13 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
                 "Built-in policies need Box observations and Discrete actions.",
             )
         threshold = env.spec.reward_threshold if env.spec else None
-        return EnvInfo(int(np.prod(space.shape)), int(actions.n), threshold)
+        return EnvInfo(int(np.prod(space.shape)), int(actions.n), int(actions.start), threshold)
     finally:
         env.close()
 
 
 def first_action(env: Env) -> int:
-    """What the environment calls the action that the policy numbers 0."""
+    """As :attr:`EnvInfo.first_action`."""
     space = env.action_space
     return int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else 0
 

@@ -94,9 +94,14 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
 
 
 def actions_digests(batch: EpisodeBatch) -> list[str]:
-    """For each episode the first 16 hex digits of SHA-256 over its actions' bytes, little-endian."""
-    actions = np.ascontiguousarray(batch.actions, batch.actions.dtype.newbyteorder("<"))
+    """:func:`actions_digest` of each episode."""
     return [
-        hashlib.sha256(actions[start : start + length].tobytes()).hexdigest()[:16]
+        actions_digest(batch.actions[start : start + length])
         for start, length in zip(batch.starts, batch.lengths, strict=True)
     ]
+
+
+def actions_digest(actions: NDArray[np.unsignedinteger]) -> str:
+    """First 16 hex digits of SHA-256 over an episode's actions, [T], as little-endian bytes."""
+    data = np.ascontiguousarray(actions, actions.dtype.newbyteorder("<")).tobytes()
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -37,8 +37,30 @@ class RunDirectoryError(ConfigError):
     """A run directory is missing, is in use, or lacks a file."""
 
 
+class CheckpointError(ConfigError):
+    """A checkpoint is missing, damaged (``is_damage``), or not of this version."""
+
+    def __init__(self, message: str, hint: str, is_damage: bool = True) -> None:
+        super().__init__(message, hint)
+        self.is_damage = is_damage
+
+
 class EpisodeError(DistpgError):
-    """An environment failed in an episode; the same episode fails again wherever it is played."""
+    """An environment failed in ``episode``; the same episode fails again wherever it is played."""
+
+    def __init__(self, message: str, hint: str, episode: int) -> None:
+        super().__init__(message, hint)
+        # All three, so that the error can be made again from them in another process.
+        self.args = (message, hint, episode)
+        self.episode = episode
+
+
+class ReplayError(DistpgError):
+    """An episode played again is not as it was recorded."""
+
+
+class RenderError(DistpgError):
+    """An environment cannot be drawn."""
 
 
 class EnvRunnersError(DistpgError):

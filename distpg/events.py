@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +39,21 @@ class EventLog:
                 file.write(text)
         except OSError as error:
             raise storage_error(self._path, error) from error
+
+
+def read_events(run: Path) -> list[Event]:
+    """A run's events so far, without lines that are torn or damaged."""
+    events = []
+    try:
+        lines = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                events.append(event)
+    return events
 
 
 def describe(event: Event) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -81,18 +82,22 @@ def episode_lines(batch: EpisodeBatch, progress: Progress) -> list[str]:
 class MetricsLog:
     """Appends each iteration to the run's files, and flushes them.
 
+    Args:
+        iterations: Those that the files have already.
+
     Raises:
         StorageError: From any method, when a file cannot be written.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, iterations: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
         self._run = run
         try:
             self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
             self._episodes = (run / "episodes.csv").open("a", encoding="utf-8")
-            self._tensorboard = SummaryWriter(logdir=str(run))
+            # Names differ by second only: a run resumed within one would overwrite its own file.
+            self._tensorboard = SummaryWriter(logdir=str(run), filename_suffix=f".{iterations:06}")
             if self._episodes.tell() == 0:
                 self._episodes.write(",".join(EPISODE_COLUMNS) + "\n")
         except OSError as error:
@@ -116,6 +121,15 @@ class MetricsLog:
             self._metrics.write(strict_json(metrics) + "\n")
             self._metrics.flush()
             self._add_to_tensorboard(metrics)
+        except OSError as error:
+            raise storage_error(self._run, error) from error
+
+    def sync(self) -> None:
+        """Wait until the disk has everything: a checkpoint must not be newer than the files beside it."""
+        try:
+            for file in (self._episodes, self._metrics):
+                os.fsync(file.fileno())
+            self._tensorboard.flush()
         except OSError as error:
             raise storage_error(self._run, error) from error
 

@@ -7,60 +7,131 @@ very function that chose the actions.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distpg.config import TrainConfig
+from distpg.errors import ConfigError
 from distpg.seeding import Stream, uniform, words
 
 Weights = dict[str, NDArray[np.float32]]
 
 
+# Arrays of the value function are numbered from here, far from the policy's.
+VALUE_ARRAYS = 2**16
+_MAX_FEATURES = 100_000
+
+
 @dataclass(frozen=True)
 class PolicySpec:
-    """Shape of a policy: everything but its weights."""
+    """Shape of a policy: everything but its weights.
+
+    Without hidden layers the preferences are linear in the features, which are the observation itself
+    (degree 1) or its products (polynomial).
+    """
 
     observation_size: int
     num_actions: int
-    hidden_sizes: tuple[int, ...]
+    hidden_sizes: tuple[int, ...] = ()
+    degree: int = 1
+
+    @property
+    def num_features(self) -> int:
+        """Columns of :func:`features`."""
+        return math.comb(self.observation_size + self.degree, self.degree) - 1
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
-        """Widths from observation to action preferences."""
-        return (self.observation_size, *self.hidden_sizes, self.num_actions)
+        """Widths from features to action preferences."""
+        return (self.num_features, *self.hidden_sizes, self.num_actions)
 
 
-def initial_weights(spec: PolicySpec, seed: int) -> Weights:
+def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
+    """The policy that a configuration asks for.
+
+    Raises:
+        ConfigError: A polynomial of this degree would have too many terms.
+    """
+    if config.policy == "mlp":
+        return PolicySpec(observation_size, num_actions, config.hidden_sizes)
+    degree = config.degree if config.policy == "polynomial" else 1
+    spec = PolicySpec(observation_size, num_actions, degree=degree)
+    if degree > 1 and spec.num_features > _MAX_FEATURES:
+        raise ConfigError(
+            f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
+            f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
+        )
+    return spec
+
+
+def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float32]:
+    """All products of 1 to ``degree`` numbers of the observation; the constant term is the layer's bias.
+
+    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y.
+
+    Args:
+        observations: float32[B, observation size].
+
+    Returns:
+        float32[B, number of features].
+    """
+    if degree == 1:
+        return observations
+    blocks = [observations]
+    for shorter, factor in _products(observations.shape[1], degree):
+        blocks.append(blocks[-1][:, shorter] * observations[:, factor])
+    return np.concatenate(blocks, axis=1)
+
+
+@functools.lru_cache(maxsize=16)
+def _products(size: int, degree: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each degree from 2: which product of the degree below is multiplied by which number."""
+    levels = []
+    below: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
+    for count in range(2, degree + 1):
+        products = list(itertools.combinations_with_replacement(range(size), count))
+        shorter = np.array([below[product[:-1]] for product in products])
+        levels.append((shorter, np.array([product[-1] for product in products])))
+        below = {product: index for index, product in enumerate(products)}
+    return levels
+
+
+def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0) -> Weights:
     """Weights and biases uniform in +-1/sqrt(inputs of the layer), PyTorch's default for linear layers.
 
     Weights are float32[outputs, inputs], biases float32[outputs]. Element k of array number n is drawn from
-    word k of the stream's "episode" n, so the weights depend on the seed and the shape alone.
+    word k of the stream's "episode" ``first_array + n``, so they depend on the seed and the shape alone.
     """
     weights: Weights = {}
-    for layer, (inputs, outputs) in enumerate(zip(spec.layer_sizes, spec.layer_sizes[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(layer_sizes)):
         for name, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
-            u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [len(weights)], 0, int(np.prod(shape))))
+            array = first_array + len(weights)
+            u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [array], 0, int(np.prod(shape))))
             bound = np.float32(1 / np.sqrt(inputs))
             weights[f"layers.{layer}.{name}"] = ((2 * u - 1) * bound).reshape(shape)
     return weights
 
 
-def preferences(weights: Mapping[str, Any], observations: Any) -> Any:
+def preferences(weights: Mapping[str, Any], inputs: Any) -> Any:
     """h(s, .; theta): linear layers with ReLU between them.
 
     Args:
         weights: As of :func:`initial_weights`, NumPy arrays or torch tensors.
-        observations: float32[B, observation size], of the same library.
+        inputs: float32[B, number of features], of the same library.
 
     Returns:
         float32[B, number of actions].
     """
     last = len(weights) // 2 - 1
-    h = observations
+    h = inputs
     for layer in range(last + 1):
         h = h @ weights[f"layers.{layer}.weight"].T + weights[f"layers.{layer}.bias"]
         if layer < last:

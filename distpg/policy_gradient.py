@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distpg.episodes import step_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +20,9 @@ Normalisation = Literal["none", "rms", "standardise"]
 _NOISE = 1e-5
 
 
-def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, num_episodes: int) -> Tensor:
+def policy_gradient_loss(
+    log_probs: Tensor, advantages: Tensor, num_episodes: int, entropy: Tensor | None = None
+) -> Tensor:
     """REINFORCE's loss, whose gradient is minus the estimate of the gradient of J.
 
     Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
@@ -29,11 +34,37 @@ def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, num_episodes: in
         log_probs: float32[N], log pi(a_t|s_t).
         advantages: float32[N], without gradient.
         num_episodes: E, complete episodes in the batch.
+        entropy: float32[N], what each step's entropy adds to its term: coefficient times entropy (Williams
+            and Peng, "Function optimization using connectionist reinforcement learning algorithms", 1991).
 
     Returns:
         A scalar.
     """
-    return -(log_probs * advantages).sum() / num_episodes
+    terms = log_probs * advantages
+    if entropy is not None:
+        terms = terms + entropy
+    return -terms.sum() / num_episodes
+
+
+def discount_weights(gamma: float, lengths: NDArray[np.int32]) -> NDArray[np.float64]:
+    """gamma^t for each of N steps, float64[N].
+
+    With reward-to-go the gradient of the discounted J weights step t by gamma^t (Sutton and Barto,
+    "Reinforcement Learning", 2nd edition, section 13.3). The article, as most code, leaves it out, which
+    biases the gradient where gamma < 1.
+    """
+    weights: NDArray[np.float64] = np.power(float(gamma), step_numbers(lengths))
+    return weights
+
+
+def clip_by_norm(gradients: Mapping[str, Tensor], norm: float, limit: float | None) -> dict[str, Tensor]:
+    """Gradients scaled down so that their common Euclidean norm is at most ``limit``.
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    """
+    if limit is None or norm <= limit:
+        return dict(gradients)
+    return {name: gradient * (limit / norm) for name, gradient in gradients.items()}
 
 
 def scale_advantages(

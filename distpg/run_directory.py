@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from distpg.config import TrainConfig
+from distpg.config import TrainConfig, config_from_mapping
 from distpg.errors import RunDirectoryError, StorageError
 
 
@@ -50,6 +52,31 @@ def _make_empty(path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def exclusive(run: Path) -> Iterator[None]:
+    """Two processes never write to one run; the system releases the lock when a process ends in any way.
+
+    Raises:
+        RunDirectoryError: Another process has the run, or it is no directory.
+    """
+    try:
+        descriptor = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise RunDirectoryError(f"{run} is not a directory", "Check the path.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"{run} is in use by another process", "Wait until it ends, or interrupt it."
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is seen either whole or not at all, even after a power cut.
 
@@ -58,14 +85,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(temporary, content)
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:
@@ -91,6 +123,16 @@ def strict_json(values: Mapping[str, Any]) -> str:
         for key, value in values.items()
     }
     return json.dumps(finite, allow_nan=False)
+
+
+def load_run_config(run: Path) -> TrainConfig:
+    """The configuration of a run.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or its config.json is damaged.
+        ConfigError: config.json holds what is no option.
+    """
+    return config_from_mapping(read_config(run), TrainConfig(), str(run / "config.json"))
 
 
 def read_config(run: Path) -> dict[str, Any]:

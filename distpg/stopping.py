@@ -66,5 +66,11 @@ def is_at_limit(progress: Progress, limits: Limits) -> bool:
     )
 
 
+def is_finished(progress: Progress, config: TrainConfig) -> bool:
+    """Whether a run of this configuration has nothing left to do."""
+    limits = limits_of(config)
+    return is_solved(progress, limits) or is_at_limit(progress, limits)
+
+
 def _reached(count: int, limit: int | None) -> bool:
     return limit is not None and count >= limit

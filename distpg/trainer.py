@@ -1,17 +1,27 @@
-"""The training loop: collect complete episodes, update, log, until solved or out of budget."""
+"""The training loop: collect complete episodes, update, record, until solved or out of budget."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from platform import python_version
+from typing import Any
 
-from distpg.config import TrainConfig, automatic_num_env_runners, config_to_json, resolve_config
+from distpg.checkpoints import (
+    Checkpoint,
+    check_same_options,
+    newest_checkpoint,
+    remove_checkpoints_after,
+)
+from distpg.config import (
+    TrainConfig,
+    automatic_num_env_runners,
+    check_resumable,
+    config_to_json,
+    resolve_config,
+)
 from distpg.env_runners import (
     EnvRunnerGroup,
     InProcessEnvRunnerGroup,
@@ -19,38 +29,21 @@ from distpg.env_runners import (
     env_runner_spec,
     tasks_of_iteration,
 )
-from distpg.envs import EnvSpec, inspect_env
+from distpg.envs import env_spec, inspect_env
+from distpg.episodes import EpisodeBatch
+from distpg.errors import EnvRunnersError, EpisodeError
 from distpg.events import Event, EventLog
+from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
-from distpg.metrics import Metrics, MetricsLog, iteration_metrics
+from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
-from distpg.policies import PolicySpec, weights_digest
-from distpg.run_directory import new_run_directory, write_atomically
-from distpg.stopping import Progress, is_at_limit, is_solved, limits_of
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended; result.json holds the same.
-
-    Attributes:
-        wall_s: Seconds from the call to the end of training.
-        train_s: The same without start-up.
-        reproducible: Whether the same config and seed give the same weights again.
-    """
-
-    solved: bool
-    env_steps_to_solve: int | None
-    episodes_to_solve: int | None
-    iterations: int
-    wall_s: float
-    train_s: float
-    weights_digest: str
-    reproducible: bool
-    seed: int
-    versions: dict[str, str | None]
-    run_dir: str
+from distpg.policies import PolicySpec, policy_spec, weights_digest
+from distpg.recorder import Clock, Recorder
+from distpg.results import Result, make_result, read_result, write_result
+from distpg.run_directory import exclusive, load_run_config, new_run_directory, write_atomically
+from distpg.schedules import learning_rate
+from distpg.stopping import Progress, is_finished
 
 
 @dataclass(frozen=True)
@@ -68,33 +61,106 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
     Raises:
         ConfigError: The configuration cannot work; nothing was started.
         DistpgError: Training failed.
-        KeyboardInterrupt: SIGINT or SIGTERM; the files hold every iteration that was completed.
+        KeyboardInterrupt: SIGINT or SIGTERM; the state after the last completed update is on disk.
     """
-    started = time.perf_counter()
-    listeners = listeners or Listeners()
-    env = inspect_env(EnvSpec(config.env_id, config.env_kwargs, config.max_episode_steps))
-    config = resolve_config(config, env.reward_threshold)
-    policy_spec = PolicySpec(env.observation_size, env.num_actions, config.hidden_sizes)
+    clock = Clock()
+    config, policy = prepare(config)
     run = new_run_directory(config)
-    progress = Progress()
+    with exclusive(run):
+        return _go(run, config, policy, clock, listeners or Listeners())
+
+
+def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
+    """Go on with a run from its last good checkpoint, bit for bit as if it had never stopped.
+
+    Args:
+        run: The run's directory.
+        changes: Options to change: those that cannot change the result, and limits that are raised.
+
+    Returns:
+        The result of the run as a whole; at once if the run is finished already.
+
+    Raises:
+        RunDirectoryError: There is no such run, or it is in use.
+        CheckpointError: Its checkpoints are of another configuration, or of a newer version.
+        ConfigError: A change would change the result.
+        DistpgError: Training failed.
+        KeyboardInterrupt: As :func:`train`.
+    """
+    run, listeners = Path(run), listeners or Listeners()
+    before = load_run_config(run)
+    check_resumable(before, replace(before, **changes))
+    config, policy = prepare(replace(before, **changes))
+    with exclusive(run):
+        events: list[Event] = []
+        checkpoint = newest_checkpoint(
+            run,
+            recorded_iterations(run, config.episodes_per_iteration),
+            lambda error: events.append({"event": "checkpoint_damaged", "why": error.message}),
+        )
+        clock, progress = Clock(), Progress()
+        if checkpoint is not None:
+            check_same_options(run, checkpoint, config)
+            clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
+        result = read_result(run)
+        if is_finished(progress, config) and result is not None:
+            listeners.on_event({"event": "run_finished_already", "iterations": progress.iterations})
+            return result
+        events.append({"event": "run_resumed", "iterations": progress.iterations})
+        cut_back(run, progress.iterations, progress.episodes)
+        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
+        return _go(run, config, policy, clock, listeners, checkpoint, events)
+
+
+def prepare(config: TrainConfig) -> tuple[TrainConfig, PolicySpec]:
+    """The configuration without ``auto`` (but for the runners), and the shape of its policy.
+
+    Raises:
+        ConfigError: The environment is not there, or does not suit the policy.
+    """
+    env = inspect_env(env_spec(config))
+    config = resolve_config(config, env.reward_threshold)
+    return config, policy_spec(config, env.observation_size, env.num_actions)
+
+
+def _go(
+    run: Path,
+    config: TrainConfig,
+    policy: PolicySpec,
+    clock: Clock,
+    listeners: Listeners,
+    checkpoint: Checkpoint | None = None,
+    events_so_far: Sequence[Event] = (),
+) -> Result:
+    """Train from where the run stands to its end, and write what a finished run has."""
+    _write_config(run, config)
+    learner, progress = Learner(config, policy), Progress()
+    if checkpoint is not None:
+        learner.restore(checkpoint.learner)
+        progress = checkpoint.progress
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         events = EventLog(run, listeners.on_event)
-        config, runners = stack.enter_context(_env_runners(config, policy_spec, events))
-        interrupts.install()
-        write_atomically(run / "config.json", config_to_json(config).encode())
-        log = stack.enter_context(MetricsLog(run))
-        learner = Learner(config, policy_spec)
-        listeners.on_start(config, run)
-        training_started = time.perf_counter()
-        for metrics in iterate(config, learner, runners, progress, log, interrupts):
-            listeners.on_iteration(metrics)
-        train_s = time.perf_counter() - training_started
-    wall_s = time.perf_counter() - started
-    result = _result(config, run, progress, weights_digest(learner.weights), wall_s, train_s)
-    write_atomically(
-        run / "result.json", (json.dumps(asdict(result), indent=2, allow_nan=False) + "\n").encode()
-    )
+        for event in events_so_far:
+            events(event)
+        saved = None if checkpoint is None else progress.iterations
+        recorder = stack.enter_context(Recorder(run, config, clock, saved))
+        with interrupts.held():
+            recorder.checkpoint(learner, progress)
+        if not is_finished(progress, config):
+            config, runners = stack.enter_context(_env_runners(config, policy, events))
+            interrupts.install()
+            _write_config(run, config)
+            listeners.on_start(config, run)
+            clock.training_begins()
+            with _saved_if_stopped(recorder, learner, progress, events):
+                for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
+                    listeners.on_iteration(metrics)
+                with interrupts.held():
+                    recorder.checkpoint(learner, progress)
+    digest = weights_digest(learner.weights)
+    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s)
+    write_result(run, result)
     plot_run(run)
     return result
 
@@ -104,31 +170,39 @@ def iterate(
     learner: Learner,
     runners: EnvRunnerGroup,
     progress: Progress,
-    log: MetricsLog,
+    recorder: Recorder,
     interrupts: Interrupts,
 ) -> Iterator[Metrics]:
     """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
-    limits = limits_of(config)
-    while not is_at_limit(progress, limits):
+    while not is_finished(progress, config):
         start = time.perf_counter()
         batch = runners.collect(plan(config, progress.iterations, learner.weights_seq_no), learner.weights)
         sampled = time.perf_counter()
         with interrupts.held():
-            gradient = learner.update(batch)
-            learnt = time.perf_counter()
-            progress.add(batch.episode_returns.tolist(), batch.num_steps, learnt - start)
             metrics = {
-                **iteration_metrics(batch, gradient, progress, sampled - start, learnt - sampled),
-                "lr": config.lr,
+                **update(config, learner, batch, progress, sampled - start),
                 "num_healthy_env_runners": runners.num_healthy,
                 "num_env_runner_restarts": runners.num_restarts,
-                "weights_seq_no": learner.weights_seq_no,
-                "weights_digest": weights_digest(learner.weights),
             }
-            log.write(metrics, batch, progress)
+            recorder.record(metrics, batch, learner, progress)
         yield metrics
-        if is_solved(progress, limits):
-            return
+
+
+def update(
+    config: TrainConfig, learner: Learner, batch: EpisodeBatch, progress: Progress, sample_s: float
+) -> Metrics:
+    """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
+    start = time.perf_counter()
+    lr = learning_rate(config, progress.env_steps)
+    gradient = learner.update(batch, lr)
+    learn_s = time.perf_counter() - start
+    progress.add(batch.episode_returns.tolist(), batch.num_steps, sample_s + learn_s)
+    return {
+        **iteration_metrics(batch, gradient, progress, sample_s, learn_s),
+        "lr": lr,
+        "weights_seq_no": learner.weights_seq_no,
+        "weights_digest": weights_digest(learner.weights),
+    }
 
 
 def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]:
@@ -136,6 +210,20 @@ def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]
     return tasks_of_iteration(
         iteration, config.episodes_per_iteration, int(config.episodes_per_task), weights_seq_no
     )
+
+
+@contextlib.contextmanager
+def _saved_if_stopped(
+    recorder: Recorder, learner: Learner, progress: Progress, events: EventLog
+) -> Iterator[None]:
+    """Where a signal, or a fault outside the learner, ends training: keep the last completed update."""
+    try:
+        yield
+    except (KeyboardInterrupt, EpisodeError, EnvRunnersError) as error:
+        recorder.checkpoint(learner, progress)
+        if isinstance(error, EpisodeError):
+            events({"event": "episode_failed", "episode": error.episode, "why": error.message})
+        raise
 
 
 @contextlib.contextmanager
@@ -162,30 +250,5 @@ def _env_runners(
             yield replace(config, num_env_runners=number), group
 
 
-def _result(
-    config: TrainConfig, run: Path, progress: Progress, digest: str, wall_s: float, train_s: float
-) -> Result:
-    solved = is_solved(progress, limits_of(config))
-    return Result(
-        solved=solved,
-        env_steps_to_solve=progress.env_steps if solved else None,
-        episodes_to_solve=progress.episodes if solved else None,
-        iterations=progress.iterations,
-        wall_s=wall_s,
-        train_s=train_s,
-        weights_digest=digest,
-        reproducible=True,
-        seed=config.seed,
-        versions=_versions(),
-        run_dir=str(run),
-    )
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": python_version()}
-    for package in ("distpg", "ray", "torch", "gymnasium", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+def _write_config(run: Path, config: TrainConfig) -> None:
+    write_atomically(run / "config.json", config_to_json(config).encode())

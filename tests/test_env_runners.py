@@ -8,7 +8,7 @@ from distpg.policies import initial_weights
 from tests.conftest import make_batch, policy_spec
 
 SPEC = policy_spec()
-WEIGHTS = initial_weights(SPEC, seed=0)
+WEIGHTS = initial_weights(SPEC.layer_sizes, seed=0)
 RUNNER_SPEC = env_runner_spec(TrainConfig(gamma=0.5), SPEC)
 
 

@@ -35,7 +35,7 @@ def test_softmax_by_hand_and_without_overflow() -> None:
 
 
 def test_forward_by_a_slow_loop_and_in_torch() -> None:
-    weights = initial_weights(SPEC, seed=1)
+    weights = initial_weights(SPEC.layer_sizes, seed=1)
     observations = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     h = observations.astype(np.float64)
     for layer in range(3):
@@ -49,7 +49,7 @@ def test_forward_by_a_slow_loop_and_in_torch() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 16, 64])
 def test_bits_do_not_depend_on_where_the_arrays_lie(rows: int) -> None:
-    weights = initial_weights(PolicySpec(4, 2, (128,)), seed=0)
+    weights = initial_weights((4, 128, 2), seed=0)
     observations = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
 
     def moved(array: np.ndarray, offset: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_bits_do_not_depend_on_where_the_arrays_lie(rows: int) -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_initial_weights_depend_on_the_seed_and_stay_in_bounds(seed: int) -> None:
-    weights = initial_weights(SPEC, seed)
+    weights = initial_weights(SPEC.layer_sizes, seed)
     assert {name: array.shape for name, array in weights.items()} == {
         "layers.0.weight": (16, 4),
         "layers.0.bias": (16,),
@@ -78,8 +78,8 @@ def test_initial_weights_depend_on_the_seed_and_stay_in_bounds(seed: int) -> Non
     }
     assert all(array.dtype == np.float32 for array in weights.values())
     assert np.abs(weights["layers.1.weight"]).max() <= 0.25
-    assert weights_digest(weights) == weights_digest(initial_weights(SPEC, seed))
-    assert weights_digest(weights) != weights_digest(initial_weights(SPEC, seed ^ 1))
+    assert weights_digest(weights) == weights_digest(initial_weights(SPEC.layer_sizes, seed))
+    assert weights_digest(weights) != weights_digest(initial_weights(SPEC.layer_sizes, seed ^ 1))
 
 
 def test_digest_by_hand() -> None:

@@ -10,7 +10,7 @@ from distpg.seeding import Stream, environment_seed, uniform, words
 from tests.conftest import policy_spec
 
 SPEC = policy_spec()
-WEIGHTS = initial_weights(SPEC, seed=0)
+WEIGHTS = initial_weights(SPEC.layer_sizes, seed=0)
 
 
 def slow_episode(episode: int, seed: int) -> tuple[np.ndarray, list[int], list[float], bool]:
@@ -68,7 +68,7 @@ def test_a_used_sampler_plays_as_a_new_one() -> None:
 def test_actions_that_do_not_start_at_zero() -> None:
     spec = policy_spec("tests.environments:OffsetActions")
     sampler = GymnasiumSampler(EnvSpec("tests.environments:OffsetActions"), spec, seed=0)
-    played = sampler.sample(0, 2, initial_weights(spec, 0))
+    played = sampler.sample(0, 2, initial_weights(spec.layer_sizes, 0))
     assert set(played.actions.tolist()) == {0, 1, 2}
     assert (played.rewards == played.actions + 5.0).all()
 
@@ -78,5 +78,5 @@ def test_a_failing_environment_is_named_with_its_episode() -> None:
     spec = policy_spec(env.env_id)
     sampler = GymnasiumSampler(env, spec, seed=0)
     with pytest.raises(EpisodeError, match=r"episode \d+, step 2: ValueError: the simulator broke") as caught:
-        sampler.sample(0, 20, initial_weights(spec, 0))
+        sampler.sample(0, 20, initial_weights(spec.layer_sizes, 0))
     assert "reset seed" in caught.value.hint

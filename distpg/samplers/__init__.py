@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from distpg.episodes import episode_starts
 from distpg.policies import Weights
+from distpg.seeding import Stream
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,24 @@ class Trajectories:
     rewards: NDArray[np.float64]
     lengths: NDArray[np.int32]
     terminated: NDArray[np.bool_]
+
+    @property
+    def episode_returns(self) -> NDArray[np.float64]:
+        """Undiscounted sum of each episode's rewards, float64[E]."""
+        sums: NDArray[np.float64] = np.add.reduceat(self.rewards, episode_starts(self.lengths))
+        return sums
+
+
+@dataclass(frozen=True)
+class Play:
+    """How episodes are played: their random numbers, and whether each action is the most probable one."""
+
+    seed_stream: Stream
+    action_stream: Stream
+    greedy: bool = False
+
+
+TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION)
 
 
 class Sampler(Protocol):

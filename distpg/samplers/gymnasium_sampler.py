@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from distpg.envs import Env, EnvSpec, first_action, flat_observation, make_env
 from distpg.errors import EpisodeError
-from distpg.policies import PolicySpec, Weights, choose, preferences, softmax
-from distpg.samplers import Trajectories
-from distpg.seeding import Stream, environment_seed, uniform, words
+from distpg.policies import PolicySpec, Weights, choose, features, preferences, softmax
+from distpg.samplers import TRAINING, Play, Trajectories
+from distpg.seeding import environment_seed, uniform, words
 
 # Steps whose random numbers are computed in one go; a multiple of 4, the words in a Philox block.
 _RANDOM_BLOCK = 128
@@ -21,12 +23,25 @@ class GymnasiumSampler:
     Which episodes share a batch, and in which order, depends on the task alone. Gymnasium's own vector
     environments share one random generator between slots and restart a slot by themselves, so what an episode
     plays there depends on the episodes beside it.
+
+    Args:
+        play: Which random numbers the episodes use, and whether the policy does.
+        make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
     """
 
-    def __init__(self, env_spec: EnvSpec, policy_spec: PolicySpec, seed: int) -> None:
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        policy_spec: PolicySpec,
+        seed: int,
+        play: Play = TRAINING,
+        make: Callable[[int], Env] | None = None,
+    ) -> None:
         self._env_spec = env_spec
         self._policy_spec = policy_spec
         self._seed = seed
+        self._play = play
+        self._make = make or (lambda lane: make_env(env_spec))
         self._envs: list[Env] = []
         self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
@@ -34,7 +49,7 @@ class GymnasiumSampler:
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
         """As :class:`distpg.samplers.Sampler`."""
         while len(self._envs) < num_episodes:
-            self._envs.append(make_env(self._env_spec))
+            self._envs.append(self._make(len(self._envs)))
             self._first_action = first_action(self._envs[-1])
         episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
         record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
@@ -43,11 +58,14 @@ class GymnasiumSampler:
         t = 0
         while len(playing):
             if t % _RANDOM_BLOCK == 0:
-                block = words(self._seed, Stream.ACTION, episodes[playing], t, _RANDOM_BLOCK)
+                block = words(self._seed, self._play.action_stream, episodes[playing], t, _RANDOM_BLOCK)
                 u = uniform(block)
                 rows = np.arange(len(playing))
-            probabilities = softmax(preferences(weights, observations))
-            actions = choose(probabilities, u[rows, t % _RANDOM_BLOCK])
+            h = preferences(weights, features(observations, self._policy_spec.degree))
+            if self._play.greedy:
+                actions = h.argmax(axis=1)
+            else:
+                actions = choose(softmax(h), u[rows, t % _RANDOM_BLOCK])
             record.actions_at(t, playing, observations, actions)
             observations, ended = self._step(record, t, playing, episodes, actions)
             if ended:
@@ -59,7 +77,7 @@ class GymnasiumSampler:
     def _reset(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
         observations = []
         for env, episode in zip(self._envs, episodes.tolist(), strict=False):
-            seed = environment_seed(self._seed, episode)
+            seed = environment_seed(self._seed, episode, self._play.seed_stream)
             try:
                 observations.append(flat_observation(env.reset(seed=seed)[0]))
             except Exception as error:
@@ -92,10 +110,11 @@ class GymnasiumSampler:
 
     def _failure(self, error: Exception, episode: int, t: int) -> EpisodeError:
         cause = f"{type(error).__name__}: {error}"
-        seed = environment_seed(self._seed, episode)
+        seed = environment_seed(self._seed, episode, self._play.seed_stream)
         return EpisodeError(
             f"{self._env_spec.env_id} failed in episode {episode}, step {t}: {cause}",
             f"The episode's reset seed is {seed}: it fails the same way wherever it is played.",
+            episode,
         )
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> No
 
     policy = policy_spec()
     spec = env_runner_spec(TrainConfig(seed=4), policy)
-    weights = initial_weights(policy, 4)
+    weights = initial_weights(policy.layer_sizes, 4)
     here = InProcessEnvRunnerGroup(spec)
     there = RayEnvRunnerGroup(spec, num_env_runners, FEW_CPUS, on_event=lambda event: None)
     for iteration, (episodes, per_task) in enumerate([(7, 1), (10, 3), (64, 8), (1, 1)]):
@@ -81,7 +81,7 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     else:
         group = RayEnvRunnerGroup(spec, num_env_runners, FEW_CPUS, on_event=lambda event: None)
     tasks = [Task(first, 10, 0) for first in range(0, 2000, 10)]
-    lengths = group.collect(tasks, initial_weights(policy, 0)).lengths
+    lengths = group.collect(tasks, initial_weights(policy.layer_sizes, 0)).lengths
     group.close()
     assert set(lengths.tolist()) == {2, 200}
     # The mean of 2000 has a standard deviation of 99 / sqrt(2000) = 2.2; the seed is fixed.
@@ -97,7 +97,7 @@ def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
     calm = TrainConfig(env_id="tests.environments:ShortOrLong", seed=2)
     deadly = TrainConfig(env_id=env_id, env_kwargs={"marker": str(marker)}, seed=2)
     policy = policy_spec(calm.env_id)
-    weights = initial_weights(policy, 0)
+    weights = initial_weights(policy.layer_sizes, 0)
     tasks = tasks_of_iteration(0, 12, 1, 0)
     expected = InProcessEnvRunnerGroup(env_runner_spec(calm, policy)).collect(tasks, weights)
     events: list[dict[str, object]] = []

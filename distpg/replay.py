@@ -1,0 +1,199 @@
+"""Any episode of a run played again, from the run's directory and the episode's number."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.checkpoints import check_same_options, newest_checkpoint
+from distpg.config import TrainConfig
+from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec
+from distpg.envs import Env, env_spec, make_env
+from distpg.episodes import actions_digest, episode_starts
+from distpg.errors import ConfigError, ReplayError
+from distpg.events import read_events
+from distpg.learner import Learner
+from distpg.metrics import EPISODE_COLUMNS
+from distpg.policies import Weights
+from distpg.run_directory import load_run_config
+from distpg.samplers import TRAINING
+from distpg.samplers.gymnasium_sampler import GymnasiumSampler
+from distpg.stopping import Progress
+from distpg.trainer import plan, prepare, update
+from distpg.video import Recording
+
+_NUMBERS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode as it was played: T steps.
+
+    Attributes:
+        observations: float32[T, observation size], what the policy saw before each action.
+        actions: [T], numbered from 0.
+        rewards: float64[T].
+    """
+
+    number: int
+    observations: NDArray[np.float32]
+    actions: NDArray[np.unsignedinteger]
+    rewards: NDArray[np.float64]
+    terminated: bool
+
+    @property
+    def total(self) -> float:
+        """The undiscounted return, summed as in training."""
+        return float(np.add.reduceat(self.rewards, [0])[0])
+
+    @property
+    def actions_digest(self) -> str:
+        """As in episodes.csv."""
+        return actions_digest(self.actions)
+
+
+def replay(
+    run: str | Path,
+    episode: int,
+    render: bool = False,
+    video: Path | None = None,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> Episode:
+    """Play an episode of a run again and compare it with what episodes.csv says of it.
+
+    Training goes on in memory from the newest checkpoint at or before the episode's iteration. Nothing is
+    written to the run.
+
+    Args:
+        render: Show the environment's own window.
+        video: File for the episode: .gif, .webp or .png.
+        on_progress: Told how far training has to go.
+
+    Raises:
+        RunDirectoryError: This is not a run directory.
+        ConfigError: The run has not played this episode.
+        EpisodeError: The environment fails in the episode's task, as it did in the run.
+        ReplayError: The episode is not as recorded.
+        StorageError: The video cannot be written.
+    """
+    run = Path(run)
+    config, policy = prepare(load_run_config(run))
+    recorded = _recorded(run, config, episode)
+    recording = None if video is None else Recording(video)
+    iteration = episode // config.episodes_per_iteration
+    weights, seq_no = _weights_of(run, config, iteration, on_progress)
+    (task,) = [t for t in plan(config, iteration, seq_no) if 0 <= episode - t.first_episode < t.num_episodes]
+
+    def make(lane: int) -> Env:
+        if lane != episode - task.first_episode:
+            return make_env(env_spec(config))
+        if recording is not None:
+            return recording.watch(env_spec(config))
+        return make_env(env_spec(config), render_mode="human" if render else None)
+
+    sampler = GymnasiumSampler(env_spec(config), policy, config.seed, TRAINING, make)
+    try:
+        played = _play(sampler, task, weights, episode)
+    finally:
+        sampler.close()
+    if recording is not None:
+        recording.save()
+    if recorded is None:
+        raise ReplayError(
+            f"episode {episode} failed in the run, and does not fail now",
+            "The environment depends on more than its seed and actions.",
+        )
+    _compare(played, recorded)
+    return played
+
+
+def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | None:
+    """The episode's line of episodes.csv; None for one in which the run failed."""
+    try:
+        with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["episode_id"] == str(episode)]
+    except FileNotFoundError:
+        rows = []
+    if rows and all(rows[0].get(column) for column in EPISODE_COLUMNS):
+        return rows[0]
+    if any(
+        event.get("event") == "episode_failed" and event.get("episode") == episode
+        for event in read_events(run)
+    ):
+        return None
+    raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
+
+
+def _weights_of(
+    run: Path, config: TrainConfig, iteration: int, on_progress: Callable[[str], None]
+) -> tuple[Weights, int]:
+    """The weights that played an iteration, and how many updates had made them."""
+    config, policy = prepare(config)
+    learner, progress = Learner(config, policy), Progress()
+    checkpoint = newest_checkpoint(run, iteration)
+    if checkpoint is not None:
+        check_same_options(run, checkpoint, config)
+        learner.restore(checkpoint.learner)
+        progress = checkpoint.progress
+    on_progress(
+        f"From the weights after {progress.iterations} iterations, "
+        f"training {iteration - progress.iterations} more in memory."
+    )
+    runners = InProcessEnvRunnerGroup(env_runner_spec(config, policy))
+    while progress.iterations < iteration:
+        batch = runners.collect(plan(config, progress.iterations, learner.weights_seq_no), learner.weights)
+        update(config, learner, batch, progress, sample_s=0.0)
+    runners.close()
+    return learner.weights, learner.weights_seq_no
+
+
+def _play(sampler: GymnasiumSampler, task: Task, weights: Weights, number: int) -> Episode:
+    played = sampler.sample(task.first_episode, task.num_episodes, weights)
+    lane = number - task.first_episode
+    start = int(episode_starts(played.lengths)[lane])
+    steps = slice(start, start + int(played.lengths[lane]))
+    return Episode(
+        number,
+        played.observations[steps],
+        played.actions[steps],
+        played.rewards[steps],
+        bool(played.terminated[lane]),
+    )
+
+
+def _compare(played: Episode, recorded: dict[str, str]) -> None:
+    found = {
+        "episode_return": repr(played.total),
+        "episode_len": str(len(played.rewards)),
+        "terminated": str(played.terminated).lower(),
+        "actions_digest": played.actions_digest,
+    }
+    for column, value in found.items():
+        if recorded[column] != value:
+            raise ReplayError(
+                f"episode {played.number} is not as recorded: {column} is {value}, "
+                f"episodes.csv has {recorded[column]}",
+                "The environment depends on more than its seed and actions, or versions or CPU differ.",
+            )
+
+
+def show(episode: Episode) -> str:
+    """The episode for people: a line a step, then its figures."""
+    lines = [f"{'t':>5}  {'action':>6}  {'reward':>10}  observation"]
+    for t, (observation, action, reward) in enumerate(
+        zip(episode.observations, episode.actions.tolist(), episode.rewards.tolist(), strict=True)
+    ):
+        numbers = " ".join(f"{number:>9.4f}" for number in observation[:_NUMBERS_SHOWN].tolist())
+        more = " …" if len(observation) > _NUMBERS_SHOWN else ""
+        lines.append(f"{t:>5}  {action:>6}  {reward:>10.4f}  {numbers}{more}")
+    end = "terminated" if episode.terminated else "cut by the time limit"
+    lines.append(
+        f"episode {episode.number}: return {episode.total:g}, {len(episode.rewards)} steps, {end}, "
+        f"actions {episode.actions_digest}: as recorded"
+    )
+    return "\n".join(lines)

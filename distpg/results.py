@@ -1,0 +1,85 @@
+"""How a run ended: result.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+
+from distpg.config import TrainConfig
+from distpg.run_directory import write_atomically
+from distpg.stopping import Progress, is_solved, limits_of
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended; result.json holds the same.
+
+    Attributes:
+        wall_s: Seconds from the call to the end of training, over all resumptions.
+        train_s: The same without start-up.
+        reproducible: Whether the same config and seed give the same weights again.
+    """
+
+    solved: bool
+    env_steps_to_solve: int | None
+    episodes_to_solve: int | None
+    iterations: int
+    wall_s: float
+    train_s: float
+    weights_digest: str
+    reproducible: bool
+    seed: int
+    versions: dict[str, str | None]
+    run_dir: str
+
+
+def make_result(
+    run: Path, config: TrainConfig, progress: Progress, weights_digest: str, wall_s: float, train_s: float
+) -> Result:
+    """The result of a run that ended with this progress and these weights."""
+    solved = is_solved(progress, limits_of(config))
+    return Result(
+        solved=solved,
+        env_steps_to_solve=progress.env_steps if solved else None,
+        episodes_to_solve=progress.episodes if solved else None,
+        iterations=progress.iterations,
+        wall_s=wall_s,
+        train_s=train_s,
+        weights_digest=weights_digest,
+        reproducible=True,
+        seed=config.seed,
+        versions=_versions(),
+        run_dir=str(run),
+    )
+
+
+def write_result(run: Path, result: Result) -> None:
+    """Write result.json.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_atomically(
+        run / "result.json", (json.dumps(asdict(result), indent=2, allow_nan=False) + "\n").encode()
+    )
+
+
+def read_result(run: Path) -> Result | None:
+    """What result.json holds; None where it is missing or damaged."""
+    try:
+        return Result(**json.loads((run / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": python_version()}
+    for package in ("distpg", "ray", "torch", "gymnasium", "numpy"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
