@@ -4,13 +4,37 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import distpg
-from distpg.ray_cluster import ray_cluster
+from benchmarks.methods import BASELINES, METHODS
+from distpg.ray_cluster import RayCluster, cpus_per_env_runner, ray_cluster
+
+SIZES = [(4, "auto"), (7, "auto"), (10, "auto"), (4, 2), (7, 2), (10, 2)]
 
 
-def digests(run: Path) -> list[str]:
+def cases() -> Iterator[dict]:
+    """Every baseline with several sizes, then every method that there is."""
+    for baseline in BASELINES:
+        for episodes, per_task in SIZES:
+            yield {
+                "baseline": baseline,
+                "episodes_per_iteration": episodes,
+                "episodes_per_task": per_task,
+            }
+    for policy, baseline, returns in METHODS:
+        yield {"policy": policy, "baseline": baseline, "returns": returns}
+
+
+def digests(cluster: RayCluster, directory: Path, number: int, options: dict) -> list[str]:
+    run = directory / str(number)
+    cpus = cpus_per_env_runner(cluster, max(number, 1), 1.0)
+    distpg.train(
+        distpg.TrainConfig(
+            num_env_runners=number, cpus_per_env_runner=cpus, run_dir=str(run), checkpoint_every=0, **options
+        )
+    )
     return [json.loads(line)["weights_digest"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -19,36 +43,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--max-iterations", type=int, default=40)
     parser.add_argument("--num-env-runners", type=int, nargs="+", default=[0, 1, 2, 3, 16])
+    parser.add_argument("--only", choices=["sizes", "methods"], help="one half of the cases")
     options = parser.parse_args()
+    common = {"seed": options.seed, "max_iterations": options.max_iterations}
     all_equal = True
     with tempfile.TemporaryDirectory() as directory, ray_cluster(None) as cluster:
-        for baseline in ("none", "episode", "timestep"):
-            for episodes, per_task in ((4, "auto"), (7, "auto"), (10, "auto"), (4, 2), (7, 2), (10, 2)):
-                found = {}
-                for number in options.num_env_runners:
-                    run = Path(directory) / f"{baseline}-{episodes}-{per_task}-{number}"
-                    distpg.train(
-                        distpg.TrainConfig(
-                            seed=options.seed,
-                            max_iterations=options.max_iterations,
-                            num_env_runners=number,
-                            cpus_per_env_runner=min(1.0, cluster.num_cpus / max(number, 1)),
-                            baseline=baseline,
-                            episodes_per_iteration=episodes,
-                            episodes_per_task=per_task,
-                            run_dir=str(run),
-                        )
-                    )
-                    found[number] = digests(run)
-                first, *others = found.values()
-                equal = all(other == first for other in others)
-                all_equal &= equal
-                print(
-                    f"{baseline:>8} baseline, {episodes:>2} episodes an iteration, {per_task} a task: "
-                    f"{len(first)} digests, last {first[-1]}, "
-                    f"{'equal' if equal else 'DIFFERENT'} at {options.num_env_runners} runners",
-                    flush=True,
-                )
+        for index, case in enumerate(cases()):
+            if options.only not in (None, "methods" if "policy" in case else "sizes"):
+                continue
+            found = [
+                digests(cluster, Path(directory, str(index)), number, {**common, **case})
+                for number in options.num_env_runners
+            ]
+            equal = all(other == found[0] for other in found)
+            all_equal &= equal
+            print(
+                f"{'equal' if equal else 'DIFFERENT'} at {options.num_env_runners} runners: {len(found[0])} "
+                f"digests, last {found[0][-1]}, {' '.join(f'{k}={v}' for k, v in case.items())}",
+                flush=True,
+            )
     sys.exit(0 if all_equal else 1)
 
 

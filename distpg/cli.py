@@ -20,6 +20,7 @@ from distpg.command_line import (
 )
 from distpg.config import TrainConfig, load_config_file, preset
 from distpg.errors import ConfigError, DistpgError, RunDirectoryError
+from distpg.interrupts import Interrupts
 from distpg.run_directory import load_run_config
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # So that --env-id module:EnvId finds a module of the working directory; last, so that it hides no other.
     sys.path.append(str(Path.cwd()))
     try:
-        return _run(arguments)
+        # From the first moment on: imports alone take a second, and SIGTERM would end the process silently.
+        with Interrupts():
+            return _run(arguments)
     except DistpgError as error:
         if "--debug" in arguments:
             raise
@@ -58,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(f"{type(error).__name__}: {error}", "This is a defect of distpg; --debug shows where it is.")
         return 1
     except KeyboardInterrupt:
+        # If it came while code was run from a string (dataclasses do that), CPython remembers it, and would
+        # end the process by SIGINT instead of with our exit code. Running any other string makes it forget.
+        exec("")
         _report(
             "interrupted",
             "Everything up to the last completed update is in the run directory: distpg resume RUN.",

@@ -71,7 +71,7 @@ class EvaluateOptions(Verbosity):
     checkpoint: str = "last"
     """Weights to use: last, best, or a checkpoint's number"""
     video: str | None = None
-    """File for the first episode: .gif, .webp or .png"""
+    """File for the first episode: .gif or .webp"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ReplayOptions(Verbosity):
     render: bool = False
     """Show the environment's own window"""
     video: str | None = None
-    """File for the episode: .gif, .webp or .png"""
+    """File for the episode: .gif or .webp"""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -274,9 +275,15 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes 1e-3 for text, for want of a point; everybody else takes it for a number."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
     try:
-        # JSON is a subset of YAML, so this reads a run's config.json too.
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        # Nearly all JSON is YAML, so this reads a run's config.json too.
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}", "Check the path given to --config.") from error

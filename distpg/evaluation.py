@@ -113,7 +113,7 @@ def evaluate(
 
     Args:
         greedy: Always the most probable action; else actions are drawn as in training.
-        video: File for the first episode: .gif, .webp or .png.
+        video: File for the first episode: .gif or .webp.
 
     Raises:
         RunDirectoryError: This is not a run directory.

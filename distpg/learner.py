@@ -74,7 +74,7 @@ class Learner:
             lr: The step's learning rate; default: the configuration's.
         """
         gradient = self.gradient(batch)
-        self.step(gradient, self._config.lr if lr is None else lr)
+        self.step(gradient, lr)
         # Last: the batch's own gradient must not see a value function that was fitted to it.
         if self._value is not None:
             self._value.fit(batch.observations, batch.returns)
@@ -128,7 +128,7 @@ class Learner:
         )
         return dict(zip(self._parameters, gradients, strict=True)), float(loss.detach()), norm
 
-    def step(self, gradient: Gradient, lr: float) -> None:
+    def step(self, gradient: Gradient, lr: float | None = None) -> None:
         """Let the optimiser move the weights along a gradient, clipped if the configuration says so."""
         self.weights_seq_no += 1
         if gradient.values is None:
@@ -137,7 +137,7 @@ class Learner:
         for name, parameter in self._parameters.items():
             parameter.grad = clipped[name]
         for group in self._optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = self._config.lr if lr is None else lr
         self._optimiser.step()
 
     @property

@@ -71,7 +71,7 @@ def replay(
 
     Args:
         render: Show the environment's own window.
-        video: File for the episode: .gif, .webp or .png.
+        video: File for the episode: .gif or .webp.
         on_progress: Told how far training has to go.
 
     Raises:

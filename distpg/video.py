@@ -15,7 +15,7 @@ from distpg.envs import Env, EnvSpec, make_env
 from distpg.errors import ConfigError, RenderError
 from distpg.run_directory import storage_error
 
-_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
+_FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _DEFAULT_FRAMES_PER_S = 30
 
 
@@ -23,12 +23,12 @@ class Recording:
     """Frames of the first episode that a watched environment plays, compressed as they come.
 
     Raises:
-        ConfigError: The file's name does not end in .gif, .webp or .png, or its directory is not there.
+        ConfigError: The file's name does not end in .gif or .webp, or its directory is not there.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in _FORMATS:
-            raise ConfigError(f"--video cannot be {path}", f"Its name must end in {', '.join(_FORMATS)}.")
+            raise ConfigError(f"--video cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
         if not path.parent.is_dir():
             raise ConfigError(f"{path.parent} is not a directory", "Check the path given to --video.")
         self._path = path

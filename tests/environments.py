@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -39,11 +39,19 @@ class OffsetActions(ShortOrLong):
 
 
 class Fails(ShortOrLong):
-    """Raises at the third step of every long episode."""
+    """Raises at the third step of long episodes, or of that share of them."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        result = super().reset(**kwargs)
+        self.fails = self.np_random.random() < self.share
+        return result
 
     def step(self, action: int) -> Step:
         result = super().step(action)
-        if self.remaining == 197:
+        if self.remaining == 197 and self.fails:
             raise ValueError("the simulator broke")
         return result
 
@@ -61,5 +69,33 @@ class KillsOnce(ShortOrLong):
         return super().step(action)
 
 
-for env in (ShortOrLong, OffsetActions, Fails, KillsOnce):
+class Drawn(ShortOrLong):
+    """Episodes of 2 or 20 steps that can be drawn; the picture is darker with every step."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 25}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        result = super().reset(seed=seed)
+        self.remaining = min(self.remaining, 20)
+        return result
+
+    def render(self) -> np.ndarray:
+        return np.full((24, 32, 3), 10 * self.remaining, np.uint8)
+
+
+class Unrepeatable(ShortOrLong):
+    """Its rewards come from a counter of the whole process."""
+
+    steps = 0
+
+    def step(self, action: int) -> Step:
+        observation, _, terminated, truncated, info = super().step(action)
+        Unrepeatable.steps += 1
+        return observation, float(Unrepeatable.steps), terminated, truncated, info
+
+
+for env in (ShortOrLong, OffsetActions, Fails, KillsOnce, Drawn, Unrepeatable):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

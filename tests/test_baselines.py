@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,8 +38,32 @@ def test_timestep_never_sees_its_own_episode(episodes: list[list[float]]) -> Non
     np.testing.assert_allclose(after, before, atol=1e-3)
 
 
+def slow_batch(episodes: list[list[float]]) -> list[float]:
+    values = []
+    for index, episode in enumerate(episodes):
+        others = [g for other in episodes[:index] + episodes[index + 1 :] for g in other]
+        values += [sum(others) / len(others) if others else 0.0] * len(episode)
+    return values
+
+
+@given(RAGGED)
+def test_batch_against_a_slow_loop(episodes: list[list[float]]) -> None:
+    np.testing.assert_allclose(
+        baseline_values("batch", *arrays(episodes)), slow_batch(episodes), rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["batch", "timestep"])
+def test_without_another_episode_leave_one_out_is_zero(kind: str) -> None:
+    assert baseline_values(kind, *arrays([[3, 2, 1]])).tolist() == [0, 0, 0]
+
+
 def test_by_hand() -> None:
     returns, lengths = arrays([[6, 4, 2], [3, 1], [9]])
     assert baseline_values("none", returns, lengths).tolist() == [0] * 6
     assert baseline_values("episode", returns, lengths).tolist() == [4, 4, 4, 2, 2, 9]
     assert baseline_values("timestep", returns, lengths).tolist() == [6, 0.5, 0, 7.5, 2, 4.5]
+    # (3 + 1 + 9) / 3, (6 + 4 + 2 + 9) / 4, (6 + 4 + 2 + 3 + 1) / 5
+    np.testing.assert_allclose(
+        baseline_values("batch", returns, lengths), [13 / 3] * 3 + [21 / 4] * 2 + [16 / 5]
+    )

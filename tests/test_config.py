@@ -10,7 +10,9 @@ from distpg.config import (
     automatic_num_env_runners,
     config_from_mapping,
     config_to_json,
+    deciding_options,
     load_config_file,
+    preset,
     resolve_config,
 )
 from distpg.errors import ConfigError
@@ -18,9 +20,16 @@ from distpg.errors import ConfigError
 
 def test_a_file_overrides_defaults_and_spelling_is_free(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("seed: 3\nepisodes-per-iteration: 8\nhidden_sizes: [64, 32]\nlr: 1\n", encoding="utf-8")
+    path.write_text(
+        "seed: 3\nepisodes-per-iteration: 8\nhidden_sizes: [64, 32]\nlr: 1e-3\n", encoding="utf-8"
+    )
     config = load_config_file(path)
-    assert (config.seed, config.episodes_per_iteration, config.hidden_sizes, config.lr) == (3, 8, (64, 32), 1)
+    assert (config.seed, config.episodes_per_iteration, config.hidden_sizes, config.lr) == (
+        3,
+        8,
+        (64, 32),
+        0.001,
+    )
     assert config.gamma == TrainConfig().gamma
 
 
@@ -78,6 +87,13 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         {"num_env_runners": 2, "min_env_runners": 3},
         {"env_kwargs": [1]},
         {"max_env_steps": 0},
+        {"discount_weighting": True, "returns": "total"},
+        {"entropy_coef": -0.1},
+        {"max_grad_norm": 0.0},
+        {"degree": 0},
+        {"checkpoint_every": -1},
+        {"keep_checkpoints": 0},
+        {"value_updates": 0},
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, object]) -> None:
@@ -100,3 +116,22 @@ def test_unknown_keys_suggest_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         config_from_mapping({"basline": "none"}, TrainConfig(), "here")
     assert caught.value.hint == "Did you mean baseline?"
+
+
+def test_a_preset_gives_way_to_a_file_and_a_file_to_options(tmp_path: Path) -> None:
+    assert preset("cartpole") == TrainConfig()
+    path = tmp_path / "c.yaml"
+    path.write_text("preset: article\nlr: 0.5\n", encoding="utf-8")
+    config = load_config_file(path)
+    assert (config.lr, config.baseline, config.stop_return) == (0.5, "none", 450)
+    # One that was named on the command line counts instead of the file's.
+    assert load_config_file(path, preset("cartpole")) == TrainConfig(lr=0.5)
+    path.write_text("preset: atari\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="--preset cannot be 'atari'"):
+        load_config_file(path)
+
+
+def test_what_decides_the_result() -> None:
+    deciding = deciding_options(TrainConfig())
+    assert {"seed", "lr", "episodes_per_task", "learner_threads"} <= set(deciding)
+    assert not {"num_env_runners", "address", "max_iterations", "run_dir"} & set(deciding)

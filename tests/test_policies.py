@@ -4,7 +4,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distpg.policies import PolicySpec, choose, initial_weights, preferences, softmax, weights_digest
+from distpg.config import TrainConfig
+from distpg.errors import ConfigError
+from distpg.policies import (
+    VALUE_ARRAYS,
+    PolicySpec,
+    choose,
+    features,
+    initial_weights,
+    policy_spec,
+    preferences,
+    softmax,
+    weights_digest,
+)
 from distpg.seeding import Stream, uniform, words
 
 SPEC = PolicySpec(4, 3, (16, 8))
@@ -88,3 +100,38 @@ def test_digest_by_hand() -> None:
 
     expected = hashlib.sha256(bytes.fromhex("0000803f00000040")).hexdigest()[:16]
     assert weights_digest({"c": np.array([2], np.float32), "b": np.array([1], np.float32)}) == expected
+
+
+def test_polynomial_features_by_hand() -> None:
+    x, y = 2.0, -3.0
+    expected = [x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3]
+    found = features(np.array([[x, y], [0, 1]], np.float32), 3)
+    assert found[0].tolist() == expected
+    assert found[1].tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("size", "degree"), [(1, 4), (4, 1), (4, 2), (3, 3), (8, 2)])
+def test_the_number_of_features(size: int, degree: int) -> None:
+    spec = PolicySpec(size, 2, degree=degree)
+    assert features(np.ones((5, size), np.float32), degree).shape == (5, spec.num_features)
+
+
+def test_features_of_a_row_do_not_depend_on_the_rows_beside_it() -> None:
+    rows = np.random.default_rng(0).normal(size=(65, 4)).astype(np.float32)
+    together = features(rows, 3)
+    for index, row in enumerate(rows):
+        assert features(row[None], 3).tobytes() == together[index].tobytes()
+
+
+def test_the_policy_that_is_asked_for() -> None:
+    assert policy_spec(TrainConfig(policy="linear"), 4, 2).layer_sizes == (4, 2)
+    assert policy_spec(TrainConfig(policy="polynomial"), 4, 2).layer_sizes == (14, 2)
+    assert policy_spec(TrainConfig(policy="polynomial", degree=3), 4, 2).layer_sizes == (34, 2)
+    assert policy_spec(TrainConfig(hidden_sizes=(7, 5)), 4, 3).layer_sizes == (4, 7, 5, 3)
+    with pytest.raises(ConfigError, match="degree 9 in 20 numbers has 10,015,004 terms"):
+        policy_spec(TrainConfig(policy="polynomial", degree=9), 20, 2)
+
+
+def test_policy_and_value_function_start_from_different_numbers() -> None:
+    policy, value = initial_weights((4, 8, 1), 0), initial_weights((4, 8, 1), 0, VALUE_ARRAYS)
+    assert not any(np.array_equal(policy[name], value[name]) for name in policy)

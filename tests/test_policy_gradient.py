@@ -3,7 +3,12 @@ import pytest
 import torch
 
 from distpg.policies import softmax
-from distpg.policy_gradient import policy_gradient_loss, scale_advantages
+from distpg.policy_gradient import (
+    clip_by_norm,
+    discount_weights,
+    policy_gradient_loss,
+    scale_advantages,
+)
 
 
 def loss_of(h: torch.Tensor, actions: np.ndarray, advantages: np.ndarray) -> torch.Tensor:
@@ -73,3 +78,25 @@ def test_rounding_noise_is_no_signal(kind: str) -> None:
 
 def test_equal_advantages_standardised_are_no_signal() -> None:
     assert scale_advantages(np.full(7, 0.1), np.full(7, 0.1, np.float32), "standardise") is None
+
+
+def test_discount_weights_by_hand() -> None:
+    assert discount_weights(0.5, np.array([3, 1, 2], np.int32)).tolist() == [1, 0.5, 0.25, 1, 1, 0.5]
+    assert discount_weights(1, np.array([2], np.int32)).tolist() == [1, 1]
+    assert discount_weights(0, np.array([3], np.int32)).tolist() == [1, 0, 0]
+
+
+def test_entropy_is_added_to_each_step() -> None:
+    # (ln 2 * 3 + 0.7 + 0.1) / 2, with the sign turned
+    loss = policy_gradient_loss(
+        torch.log(torch.tensor([2.0, 2.0])), torch.tensor([1.0, 2.0]), 2, torch.tensor([0.7, 0.1])
+    )
+    assert float(loss) == pytest.approx(-(3 * np.log(2) + 0.8) / 2)
+
+
+def test_clipping_by_hand() -> None:
+    gradients = {"a": torch.tensor([3.0]), "b": torch.tensor([[4.0]])}
+    clipped = clip_by_norm(gradients, 5.0, 2.5)
+    assert [float(g) for g in clipped.values()] == [1.5, 2.0]
+    assert clip_by_norm(gradients, 5.0, 5.0) == gradients
+    assert clip_by_norm(gradients, 5.0, None) == gradients

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from distpg.envs import Env, EnvSpec, first_action, flat_observation, make_env
-from distpg.errors import EpisodeError
+from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
 from distpg.policies import PolicySpec, Weights, choose, features, preferences, softmax
 from distpg.samplers import TRAINING, Play, Trajectories
 from distpg.seeding import environment_seed, uniform, words
@@ -108,7 +109,12 @@ class GymnasiumSampler:
                 ended.add(lane)
         return observations, ended
 
-    def _failure(self, error: Exception, episode: int, t: int) -> EpisodeError:
+    def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
+        if isinstance(error, gymnasium.error.DependencyNotInstalled):
+            # Environments import what draws them when they are first drawn.
+            return EnvironmentIdError(
+                f"{self._env_spec.env_id} lacks a package: {error}", "Install it, then try again."
+            )
         cause = f"{type(error).__name__}: {error}"
         seed = environment_seed(self._seed, episode, self._play.seed_stream)
         return EpisodeError(

@@ -1,0 +1,99 @@
+"""Whether a run that is killed at random moments, and resumed each time, is the run that never was."""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+# What may differ: times, and how many runners there were.
+IGNORED = {
+    *("env_steps_per_s", "episodes_per_s", "time_sample_s", "time_learn_s", "time_total_s"),
+    *("num_healthy_env_runners", "num_env_runner_restarts"),
+}
+METHODS = [
+    [*("--baseline", baseline, "--optimiser", optimiser), *schedule]
+    for baseline in ("none", "episode", "batch", "timestep", "value")
+    for optimiser in ("adam", "sgd")
+    for schedule in ([], ["--lr-schedule", "linear", "--lr-decay-env-steps", "20000"])
+]
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+
+
+def content(run: Path) -> tuple[list[dict], str, str]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in line.items() if key not in IGNORED} for line in lines]
+    digest = json.loads((run / "result.json").read_text())["weights_digest"]
+    return kept, (run / "episodes.csv").read_text(), digest
+
+
+def distpg(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "distpg", *arguments, "--quiet"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def checked(process: subprocess.Popen[bytes], number: int | None = None) -> bool:
+    """Wait for the end; whether the process finished instead of being stopped by the signal."""
+    _, errors = process.communicate()
+    # A signal in Python's own first tenth of a second ends it before distpg is there to exit with 130.
+    stopped = () if number is None else (-number,) if number == signal.SIGKILL else (130, -number)
+    if process.returncode not in (0, *stopped):
+        raise SystemExit(f"exit code {process.returncode} after signal {number}: {errors.decode()}")
+    return process.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments, methods and signals")
+    parser.add_argument("--num-env-runners", type=int, default=0)
+    parser.add_argument("--max-iterations", type=int, default=120)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    rounds, kills, equal = 0, Counter(), True
+    with tempfile.TemporaryDirectory() as directory:
+        while sum(kills.values()) < options.kills:
+            method = [
+                *(METHODS[rounds % len(METHODS)]),
+                *("--seed", str(rounds), "--max-iterations", str(options.max_iterations)),
+                *("--stop-return", "none", "--checkpoint-every", str(rng.choice([0, 1, 7, 50]))),
+            ]
+            whole, parts = Path(directory, f"{rounds}-whole"), Path(directory, f"{rounds}-parts")
+            started = time.monotonic()
+            checked(distpg("train", "--num-env-runners", "0", "--run-dir", str(whole), *method))
+            duration = time.monotonic() - started
+            runners = ["--num-env-runners", str(options.num_env_runners)]
+            process = distpg("train", "--run-dir", str(parts), *runners, *method)
+            while not (parts / "config.json").exists():  # before that there is no run to resume
+                time.sleep(0.005)
+            finished = False
+            while not finished:
+                time.sleep(rng.uniform(0, duration))
+                number = rng.choice(SIGNALS)
+                process.send_signal(number)
+                finished = checked(process, number)
+                kills["after the end" if finished else number.name] += 1
+                process = distpg("resume", str(parts))
+            checked(process)
+            same = content(parts) == content(whole)
+            equal &= same
+            rounds += 1
+            print(
+                f"{'equal' if same else 'DIFFERENT'} after {sum(kills.values())} signals in all: "
+                f"{' '.join(method)}",
+                flush=True,
+            )
+    print(f"{rounds} runs, signals: {dict(kills)}: {'all equal' if equal else 'DIFFERENT'}")
+    sys.exit(0 if equal else 1)
+
+
+if __name__ == "__main__":
+    main()

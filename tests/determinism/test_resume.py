@@ -1,0 +1,269 @@
+"""A run that was stopped at any moment and resumed is the run that was never stopped."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distpg
+from distpg.config import TrainConfig
+from distpg.errors import ConfigError, RunDirectoryError
+from distpg.trainer import Listeners
+
+TIMES = {
+    *("env_steps_per_s", "episodes_per_s", "time_sample_s", "time_learn_s", "time_total_s"),
+    *("num_healthy_env_runners", "num_env_runner_restarts"),
+}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that comes between two bytecodes of a listener."""
+
+
+def config(run: Path, **options: object) -> TrainConfig:
+    defaults: dict = {
+        "num_env_runners": 0,
+        "seed": 11,
+        "max_iterations": 12,
+        "checkpoint_every": 5,
+        "hidden_sizes": (16,),
+    }
+    return TrainConfig(**{**defaults, **options}, run_dir=str(run))
+
+
+def content(run: Path) -> tuple[list[dict], str]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return (
+        [{k: v for k, v in line.items() if k not in TIMES} for line in lines],
+        (run / "episodes.csv").read_text(),
+    )
+
+
+def stop_after(iterations: int) -> Listeners:
+    def on_iteration(metrics: dict) -> None:
+        if metrics["training_iteration"] == iterations:
+            raise Stopped
+
+    return Listeners(on_iteration=on_iteration)
+
+
+METHODS = {
+    "none, sgd": {"baseline": "none", "optimiser": "sgd"},
+    "episode, adam": {"baseline": "episode"},
+    "batch, total": {"baseline": "batch", "returns": "total"},
+    "timestep, linear schedule": {"lr_schedule": "linear", "lr_decay_env_steps": 2000},
+    "value": {"baseline": "value", "max_grad_norm": 0.5, "entropy_coef": 0.01},
+    "polynomial": {"policy": "polynomial", "degree": 3, "discount_weighting": True},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupted_and_resumed_at_several_places(in_tmp_path: Path, method: str) -> None:
+    whole, parts = in_tmp_path / "whole", in_tmp_path / "parts"
+    expected = distpg.train(config(whole, **METHODS[method]))
+    with pytest.raises(Stopped):
+        distpg.train(config(parts, **METHODS[method]), stop_after(1))
+    for stop in (2, 5, 9):
+        with pytest.raises(Stopped):
+            distpg.resume(parts, stop_after(stop))
+    result = distpg.resume(parts)
+    assert result.weights_digest == expected.weights_digest
+    assert content(parts) == content(whole)
+    last = "checkpoints/000012/{}.safetensors"
+    for name in ("weights", "optimizer"):
+        assert (parts / last.format(name)).read_bytes() == (whole / last.format(name)).read_bytes()
+
+
+def start(run: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "distpg", "train", "--run-dir", str(run), *options],
+        cwd=run.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_signals(in_tmp_path: Path, number: int) -> None:
+    options = ("--num-env-runners", "0", "--seed", "11", "--max-iterations", "300", "--stop-return", "none")
+    whole, parts = in_tmp_path / "whole", in_tmp_path / "parts"
+    process = start(parts, *options, "--checkpoint-every", "3")
+    while not (parts / "checkpoints/000003").exists():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert (process.returncode, errors.splitlines()[0]) == (130, "error: interrupted")
+        last = json.loads((parts / "metrics.jsonl").read_text().splitlines()[-1])["training_iteration"]
+        assert (parts / f"checkpoints/{last:06}").exists(), "the last completed update is on disk"
+    stopped_at = len((parts / "metrics.jsonl").read_text().splitlines())
+    limit = stopped_at + 3
+    # config.json's own limit would take long; both runs stop three iterations after the signal.
+    saved = json.loads((parts / "config.json").read_text())
+    (parts / "config.json").write_text(json.dumps({**saved, "max_iterations": limit}))
+    distpg.resume(parts)
+    distpg.train(TrainConfig(num_env_runners=0, seed=11, max_iterations=limit, run_dir=str(whole)))
+    assert content(parts) == content(whole)
+
+
+def test_killed_before_the_first_checkpoint(in_tmp_path: Path) -> None:
+    whole, parts = in_tmp_path / "whole", in_tmp_path / "parts"
+    expected = distpg.train(config(whole))
+    parts.mkdir()
+    shutil.copy(whole / "config.json", parts)
+    assert distpg.resume(parts).weights_digest == expected.weights_digest
+    assert content(parts) == content(whole)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    distpg.train(config(run))
+    return run
+
+
+def test_killed_after_the_last_iteration(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    for name in ("result.json", "learning_curve.png"):
+        (run / name).unlink()
+    result = distpg.resume(run)
+    assert result.iterations == 12
+    assert (run / "learning_curve.png").exists()
+    assert content(run) == content(finished)
+
+
+@pytest.mark.parametrize("tear", ["metrics.jsonl", "episodes.csv", "events.jsonl"])
+def test_torn_and_lost_lines(finished: Path, in_tmp_path: Path, tear: str) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    data = (run / tear).read_bytes()
+    (run / tear).write_bytes(data[: len(data) * 2 // 3])
+    result = distpg.resume(run, max_iterations=13)
+    assert result.iterations == 13
+    lines, episodes = content(run)
+    expected_lines, expected_episodes = content(finished)
+    assert lines[:12] == expected_lines
+    assert episodes.startswith(expected_episodes)
+    for line in (run / "events.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_damaged_checkpoints_are_said_and_an_older_one_is_used(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "checkpoints/000012/weights.safetensors").write_bytes(b"bad")
+    (run / "checkpoints/000010/state.json").write_bytes(b"{}")
+    events: list[dict] = []
+    distpg.resume(run, Listeners(on_event=events.append))
+    assert [event["event"] for event in events] == ["checkpoint_damaged"] * 2 + ["run_resumed"]
+    assert events[-1]["iterations"] == 5
+    assert content(run) == content(finished)
+
+
+def test_all_checkpoints_damaged(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    for path in run.glob("checkpoints/*/state.json"):
+        path.unlink()
+    distpg.resume(run)
+    assert content(run) == content(finished)
+
+
+def test_a_finished_run_is_left_as_it_is(finished: Path) -> None:
+    def snapshot() -> dict[str, tuple[int, bytes]]:
+        return {
+            str(path): (path.stat().st_mtime_ns, path.read_bytes())
+            for path in finished.rglob("*")
+            if path.is_file()
+        }
+
+    before = snapshot()
+    events: list[dict] = []
+    result = distpg.resume(finished, Listeners(on_event=events.append))
+    assert result.iterations == 12
+    assert events == [{"event": "run_finished_already", "iterations": 12}]
+    assert snapshot() == before
+
+
+def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
+    finished: Path, in_tmp_path: Path
+) -> None:
+    raised, straight = in_tmp_path / "raised", in_tmp_path / "straight"
+    shutil.copytree(finished, raised)
+    distpg.resume(raised, max_iterations=15)
+    distpg.train(config(straight, max_iterations=15))
+    assert content(raised) == content(straight)
+    assert json.loads((raised / "config.json").read_text())["max_iterations"] == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 0.5}, "--lr cannot be changed by resume: the run has 0.02, not 0.5"),
+        ({"seed": 1}, "--seed cannot be changed"),
+        ({"max_iterations": 3}, "--max-iterations can only be raised by resume: the run has 12, not 3"),
+        ({"stop_return": 100.0}, "--stop-return can only be raised"),
+        ({"learner_threads": 2}, "--learner-threads cannot be changed"),
+    ],
+)
+def test_what_would_change_the_result_is_refused(finished: Path, change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        distpg.resume(finished, **change)
+
+
+def test_checkpoints_of_another_configuration(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    saved = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**saved, "gamma": 0.5}))
+    with pytest.raises(
+        ConfigError, match=r"another configuration: gamma is 0\.99 there, 0\.5 in config\.json"
+    ):
+        distpg.resume(run)
+
+
+def test_a_run_in_use_is_refused(finished: Path) -> None:
+    from distpg.run_directory import exclusive
+
+    with exclusive(finished), pytest.raises(RunDirectoryError, match="in use"):
+        distpg.resume(finished, max_iterations=20)
+
+
+def test_tensorboard_reads_as_if_never_stopped(in_tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    run = in_tmp_path / "run"
+    with pytest.raises(Stopped):
+        distpg.train(config(run), stop_after(7))
+    shutil.rmtree(run / "checkpoints/000007")
+    distpg.resume(run)
+    steps = []
+    for path in sorted(run.glob("events.out.tfevents.*")):
+        data, position = path.read_bytes(), 0
+        while position < len(data):
+            length = int.from_bytes(data[position : position + 8], "little")
+            event = Event.FromString(data[position + 12 : position + 12 + length])
+            position += length + 16
+            steps += [event.step] if event.summary.value else []
+    assert steps == list(range(1, 13))
+
+
+@pytest.mark.usefixtures("ray")
+def test_resumed_with_other_runners(in_tmp_path: Path) -> None:
+    whole, parts = in_tmp_path / "whole", in_tmp_path / "parts"
+    expected = distpg.train(config(whole, baseline="value"))
+    with pytest.raises(Stopped):
+        distpg.train(
+            config(parts, baseline="value", num_env_runners=2, cpus_per_env_runner=0.05), stop_after(6)
+        )
+    result = distpg.resume(parts, num_env_runners=3)
+    assert result.weights_digest == expected.weights_digest
+    assert content(parts) == content(whole)
