@@ -18,7 +18,8 @@ from distpg.command_line import (
     TrainOptions,
     parse,
 )
-from distpg.config import TrainConfig, load_config_file, preset
+from distpg.config import TrainConfig
+from distpg.config_files import load_config_file, preset
 from distpg.errors import ConfigError, DistpgError, RunDirectoryError
 from distpg.interrupts import Interrupts
 from distpg.run_directory import load_run_config

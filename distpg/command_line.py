@@ -13,8 +13,9 @@ from typing import Any, Literal, NoReturn, TypeVar
 import tyro
 from tyro import _errors as parse_errors
 
-from distpg.config import TrainConfig, describe_type, option_name
+from distpg.config import TrainConfig
 from distpg.errors import ConfigError
+from distpg.option_types import describe_type, option_name
 
 
 @dataclass(frozen=True)

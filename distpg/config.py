@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 from distpg.errors import ConfigError
+from distpg.option_types import OPTIONS_HELP, check_range, check_type, option_name
 from distpg.seeding import MAX_SEED
 
 
@@ -94,12 +89,26 @@ class TrainConfig:
     """Iterations between checkpoints; 0: only at the end"""
     keep_checkpoints: int = 3
     """Latest checkpoints that are kept, beside the first and the best"""
+    sample_timeout_s: float = 20.0
+    """A runner that makes no step for so many seconds hangs, and is replaced"""
+    env_start_timeout_s: float = 60.0
+    """Seconds that a new runner may take until it is ready"""
+    max_task_retries: int = 3
+    """Runners that a task may kill before it is searched for the episode that kills"""
+    recycle_runner_after: int | None = None
+    """Replace a runner after so many episodes, for simulators that leak memory"""
+    audit_every: int = 1000
+    """Play about one task in so many twice and compare; 0: none"""
+    allow_mixed: bool = False
+    """Use runners whose arithmetic differs from this machine's, instead of refusing them"""
+    env_reuse: Literal["auto", "always", "task", "episode"] = "auto"
+    """Make environments once, or anew for each task or episode; auto: as rarely as nothing changes by it"""
     learner_threads: int = 1
     """Threads of the gradient computation; another number may give other bits"""
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            _check_type(option.name, getattr(self, option.name), _types()[option.name])
+            check_type(option.name, getattr(self, option.name), _types()[option.name])
         # Lists come from YAML and JSON; numbers from either may lack their decimal point.
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         self._check_ranges()
@@ -119,15 +128,21 @@ class TrainConfig:
             ("max_env_steps", 1, None),
             ("max_iterations", 1, None),
             ("max_episode_steps", 1, None),
+            ("max_task_retries", 0, 100),
+            ("recycle_runner_after", 1, None),
+            ("audit_every", 0, None),
             ("checkpoint_every", 0, None),
             ("keep_checkpoints", 1, None),
             ("learner_threads", 1, 1024),
         ):
-            _check_range(name, getattr(self, name), low, high)
-        for name in ("lr", "value_lr", "adam_eps", "max_grad_norm", "cpus_per_env_runner"):
+            check_range(name, getattr(self, name), low, high)
+        for name in (
+            *("lr", "value_lr", "adam_eps", "max_grad_norm", "cpus_per_env_runner"),
+            *("sample_timeout_s", "env_start_timeout_s"),
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ConfigError(f"{option_name(name)} must be above 0, not {value}", _HELP)
+                raise ConfigError(f"{option_name(name)} must be above 0, not {value}", OPTIONS_HELP)
         if self.hidden_sizes and min(self.hidden_sizes) < 1:
             raise ConfigError("--hidden-sizes must be positive numbers", "Example: --hidden-sizes 64 64")
         self._check_combinations()
@@ -160,148 +175,16 @@ class TrainConfig:
             )
 
 
-_HELP = "distpg train --help lists every option with its default."
-
-
-# By name, where a run starts from before its options.
-PRESETS: dict[str, dict[str, Any]] = {
-    "cartpole": {},
-    # The article's experiment; --baseline episode is its second method. Its loss is summed over the steps of
-    # its 4 episodes, ours is also divided by 4. Adam's step m / (sqrt(v) + eps) is the same with gradients
-    # and eps divided by 4, to the last bit, since dividing by 4 is exact.
-    "article": {
-        "baseline": "none",
-        "normalise_advantages": "none",
-        "lr": 0.01,
-        "adam_eps": 1e-8 / 4,
-        "stop_return": 450.0,
-    },
-}
-
-
-def preset(name: object) -> TrainConfig:
-    """The configuration of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ConfigError(f"--preset cannot be {name!r}", f"It takes {' or '.join(PRESETS)}.")
-    return TrainConfig(**PRESETS[name])
-
-
-def option_name(name: str) -> str:
-    """The command-line spelling of a field: ``env_id`` to ``--env-id``."""
-    return "--" + name.replace("_", "-")
-
-
 def _types() -> dict[str, Any]:
     return typing.get_type_hints(TrainConfig)
-
-
-def _check_type(name: str, value: object, expected: Any) -> None:
-    if not _is_a(value, expected):
-        raise ConfigError(f"{option_name(name)} cannot be {value!r}", f"It takes {describe_type(expected)}.")
-
-
-def _is_a(value: object, expected: Any) -> bool:
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin in (typing.Union, types.UnionType):
-        return any(_is_a(value, argument) for argument in arguments)
-    if origin is Literal:
-        return isinstance(value, str) and value in arguments
-    if origin is tuple:
-        return isinstance(value, (tuple, list)) and all(_is_a(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    if expected is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, expected)
-
-
-def describe_type(expected: Any) -> str:
-    """What a user may write for an option of this type, in words."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe_type(argument) for argument in arguments)
-    if origin is Literal:
-        return " or ".join(arguments)
-    if origin is tuple:
-        return "a list of whole numbers"
-    if origin is dict:
-        return "a JSON object"
-    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
-    return names.get(expected, "none")
-
-
-def _check_range(name: str, value: object, low: float, high: float | None) -> None:
-    if not isinstance(value, (int, float)) or (value >= low and (high is None or value <= high)):
-        return
-    bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-    raise ConfigError(f"{option_name(name)} must be {bounds}, not {value}", _HELP)
-
-
-def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, source: str) -> TrainConfig:
-    """``base`` with the values of a config file over it; None: the file's own preset, or the defaults.
-
-    Keys may be spelled with ``_`` or ``-``.
-
-    Raises:
-        ConfigError: A key is unknown, or a value is wrong.
-    """
-    known = [option.name for option in fields(TrainConfig)]
-    changes = {str(key).replace("-", "_"): value for key, value in values.items()}
-    named = changes.pop("preset", None)
-    if base is None:
-        base = TrainConfig() if named is None else preset(named)
-    for key in changes:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else _HELP
-            raise ConfigError(f"{source}: there is no option {key!r}", hint)
-    try:
-        return replace(base, **changes)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error.message}", error.hint) from error
-
-
-def load_config_file(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:
-    """``base`` with the options of a YAML file, or of a run's config.json, over it.
-
-    Raises:
-        ConfigError: The file is missing, malformed, or holds what is no option.
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 takes 1e-3 for text, for want of a point; everybody else takes it for a number."""
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-    try:
-        # Nearly all JSON is YAML, so this reads a run's config.json too.
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(f"cannot read {path}: {reason}", "Check the path given to --config.") from error
-    except yaml.YAMLError as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not YAML: {line}", "Write one `option: value` a line.") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
-    return config_from_mapping(values, base, str(path))
 
 
 # What cannot change the result, and so may be changed when a run is resumed.
 _FREE = frozenset(
     {
         *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
-        *("checkpoint_every", "keep_checkpoints", "run_dir"),
+        *("sample_timeout_s", "env_start_timeout_s", "max_task_retries", "recycle_runner_after"),
+        *("audit_every", "allow_mixed", "checkpoint_every", "keep_checkpoints", "run_dir"),
     }
 )
 # What says how far a run goes. It may be raised: the iterations so far stay as they are.

@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from distpg.config import TrainConfig, config_from_mapping
+from distpg.config import TrainConfig
+from distpg.config_files import config_from_mapping
 from distpg.errors import RunDirectoryError, StorageError
 
 

@@ -8,13 +8,11 @@ from distpg.config import (
     TrainConfig,
     automatic_episodes_per_task,
     automatic_num_env_runners,
-    config_from_mapping,
     config_to_json,
     deciding_options,
-    load_config_file,
-    preset,
     resolve_config,
 )
+from distpg.config_files import config_from_mapping, load_config_file, preset
 from distpg.errors import ConfigError
 
 

@@ -29,9 +29,9 @@ FLOORS = [
     ["envs"],
     ["policies", "baselines", "policy_gradient", "returns"],
     ["episodes"],
-    ["schedules"],
+    ["schedules", "config_files"],
     ["config"],
-    ["seeding"],
+    ["option_types", "seeding"],
     ["errors", "numerics", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

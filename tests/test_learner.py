@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from distpg.config import TrainConfig, preset
+from distpg.config import TrainConfig
+from distpg.config_files import preset
 from distpg.learner import Learner
 from distpg.policies import PolicySpec, policy_spec, softmax
 from tests.conftest import make_batch
