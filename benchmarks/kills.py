@@ -43,8 +43,11 @@ def distpg(*arguments: str) -> subprocess.Popen[bytes]:
 def checked(process: subprocess.Popen[bytes], number: int | None = None) -> bool:
     """Wait for the end; whether the process finished instead of being stopped by the signal."""
     _, errors = process.communicate()
-    # A signal in Python's own first tenth of a second ends it before distpg is there to exit with 130.
-    stopped = () if number is None else (-number,) if number == signal.SIGKILL else (130, -number)
+    # A signal in Python's own first tenth of a second ends it before distpg is there to exit with 130, and
+    # while Ray connects, SIGTERM makes it abort. Nothing is lost by either.
+    stopped = () if number is None else (-number,)
+    if number in (signal.SIGINT, signal.SIGTERM):
+        stopped = (130, -number, -signal.SIGABRT)
     if process.returncode not in (0, *stopped):
         raise SystemExit(f"exit code {process.returncode} after signal {number}: {errors.decode()}")
     return process.returncode == 0

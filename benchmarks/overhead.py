@@ -7,6 +7,7 @@ import time
 from distpg.config import TrainConfig
 from distpg.env_runners import env_runner_spec, tasks_of_iteration
 from distpg.envs import EnvSpec, inspect_env
+from distpg.messages import Rules
 from distpg.policies import PolicySpec, initial_weights
 from distpg.ray_cluster import ray_cluster
 
@@ -27,7 +28,7 @@ def main() -> None:
 
         cpus = min(1.0, cluster.num_cpus / options.num_env_runners)
         spec = env_runner_spec(TrainConfig(), policy)
-        group = RayEnvRunnerGroup(spec, options.num_env_runners, cpus, on_event=lambda event: None)
+        group = RayEnvRunnerGroup(spec, cpus, Rules(options.num_env_runners), on_event=lambda event: None)
         group.wait_for(options.num_env_runners)
         for iteration in range(options.iterations + 20):
             tasks = tasks_of_iteration(iteration, options.episodes_per_iteration, 1, 0)

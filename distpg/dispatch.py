@@ -1,8 +1,9 @@
 """Who does which task: a pure state machine, with events in and commands out.
 
-It knows no clock, no process and no Ray, so that it can be driven through any order of events, by thousands
-of simulated runners. What it decides changes how long an iteration takes and never what it yields: a task is
-a pure function of its weights and episode numbers, and answers are put back in the order of the tasks.
+It knows no clock, no process and no Ray, so that it can be driven through any order of events and faults, by
+thousands of simulated runners in virtual time. What it decides changes how long an iteration takes and never
+what it yields: a task is a pure function of its weights and episode numbers, and answers are put back in the
+order of the tasks.
 """
 
 from __future__ import annotations
@@ -10,100 +11,235 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from distpg.env_runners import Task
-
-RunnerId = int
+from distpg.fleet import Fleet, Runner
+from distpg.messages import (
+    Accept,
+    Answered,
+    Ask,
+    Command,
+    Differ,
+    Event,
+    GiveUp,
+    Heard,
+    Joined,
+    Rules,
+    RunnerId,
+    Search,
+    Send,
+    Start,
+    Stop,
+    TimePassed,
+)
 
 # A call costs about a millisecond whatever is in it. Tasks travel together until a call has this much work.
 _SECONDS_PER_CALL = 0.02
 _WEIGHT_OF_NEW_TIMING = 0.3
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A runner is ready for work."""
-
-    runner: RunnerId
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A runner finished all tasks of its call, in this many seconds."""
-
-    runner: RunnerId
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Died:
-    """A runner is gone, and with it whatever it was working on."""
-
-    runner: RunnerId
-
-
-Event = Joined | Answered | Died
-
-
-@dataclass(frozen=True)
-class Send:
-    """Give these tasks to an idle runner, in one call."""
-
-    runner: RunnerId
-    tasks: tuple[Task, ...]
-
-
-@dataclass(frozen=True)
-class Replace:
-    """Start a new runner in the place of a dead one."""
-
-    runner: RunnerId
-
-
-Command = Send | Replace
+# A call that lasts so many times as long as expected, and so long, is looked into: its runner may be slow.
+_SUSPICIOUS_TIMES = 1.5
+_SUSPICIOUS_S = 0.1
+# A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
+_SLOW = 0.5
+_QUIET_S = 1.0
+# A working runner is asked how far it is after this share of the time that makes it silent, or of its call.
+_ASK_AFTER = 0.25
 
 
 @dataclass
-class Dispatcher:
-    """Hands tasks to runners until each task is answered once."""
+class _Work:
+    """A task that is not finished.
 
-    _pending: deque[Task] = field(default_factory=deque)
-    _working: dict[RunnerId, tuple[Task, ...]] = field(default_factory=dict)
-    # A dictionary without values: a set that keeps the order in which runners became idle.
-    _idle: dict[RunnerId, None] = field(default_factory=dict)
-    _seconds_per_task: float | None = None
+    Attributes:
+        deaths_before: Deaths of all runners before this task's first one.
+        answer: Digest of the first answer, and who gave it.
+        holders: Runners that work on it.
+        parent: The task whose killing episode this one is played to find.
+        parts: Such episodes still out, for the parent.
+    """
+
+    deaths: int = 0
+    deaths_before: int = 0
+    failures: int = 0
+    is_alone: bool = False
+    was_searched: bool = False
+    answer: tuple[str, RunnerId] | None = None
+    needs_second: bool = False
+    holders: set[RunnerId] = field(default_factory=set)
+    parent: Task | None = None
+    parts: set[Task] = field(default_factory=set)
+
+
+class Dispatcher:
+    """Hands tasks to runners until each is answered once, or twice where it is audited."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._fleet = Fleet(rules.num_runners, rules.silent_after_s, rules.start_timeout_s)
+        self._pending: deque[Task] = deque()
+        # Second tries and audits, with the runner that should not be the one to do them.
+        self._elsewhere: deque[tuple[Task, RunnerId]] = deque()
+        self._work: dict[Task, _Work] = {}
+        self._unfinished: set[Task] = set()
+        self._seconds_per_task: float | None = None
+        self._deaths = 0
 
     @property
-    def runners(self) -> frozenset[RunnerId]:
+    def num_ready(self) -> int:
         """Runners alive and ready, working or idle."""
-        return frozenset(self._working) | frozenset(self._idle)
+        return self._fleet.num_ready
 
     @property
     def done(self) -> bool:
-        """Whether every task was answered."""
-        return not self._pending and not self._working
+        """Whether every task has all the answers that it needs."""
+        return not self._unfinished
 
-    def add(self, tasks: Iterable[Task]) -> list[Command]:
+    def add(self, tasks: Iterable[Task], now: float) -> list[Command]:
         """Take on more tasks; earlier ones are handed out first."""
-        self._pending.extend(tasks)
-        return self._hand_out()
+        for task in tasks:
+            self._work[task] = _Work(needs_second=self._rules.is_audited(task))
+            self._unfinished.add(task)
+            self._pending.append(task)
+        return self._hand_out(now)
 
-    def handle(self, event: Event) -> list[Command]:
+    def handle(self, event: Event, now: float) -> list[Command]:
         """What to do now that this has happened. Events of runners already gone change nothing."""
         commands: list[Command] = []
-        if isinstance(event, Joined):
-            self._idle[event.runner] = None
-        elif event.runner not in self.runners:
+        self._fleet.tick(now)
+        if isinstance(event, TimePassed):
+            for runner in self._fleet.overdue(now):
+                commands.append(Stop(runner.number, "silent" if runner.is_ready else "not started"))
+                commands += self._lose(runner.number, now)
+        elif event.runner not in self._fleet.runners:
             return []
+        elif isinstance(event, Joined):
+            self._fleet.join(event.runner, now)
+        elif isinstance(event, Heard):
+            self._fleet.hear(event.runner, event.steps, now)
         elif isinstance(event, Answered):
-            self._note_timing(event.seconds, len(self._working.pop(event.runner)))
-            self._idle[event.runner] = None
+            commands += self._take(event, now)
         else:
-            self._idle.pop(event.runner, None)
-            # The oldest work first: the iteration waits for it.
-            self._pending.extendleft(reversed(self._working.pop(event.runner, ())))
-            commands.append(Replace(event.runner))
-        return commands + self._hand_out()
+            commands += self._lose(event.runner, now)
+        if self._fleet.is_hopeless:
+            return [*commands, GiveUp(None, "no runner starts")]
+        commands += [Start(runner.number) for runner in self._fleet.start_missing(now)]
+        commands += self._hand_out(now)
+        if isinstance(event, TimePassed):
+            commands += self._ask(now)
+        return commands
+
+    def _take(self, event: Answered, now: float) -> list[Command]:
+        """The answers of a call."""
+        tasks = self._fleet.finish(event.runner, event.seconds, event.steps, now)
+        self._note_timing(event.seconds, len(tasks))
+        commands: list[Command] = []
+        for task, digest in zip(tasks, event.digests, strict=True):
+            work = self._work[task]
+            work.holders.discard(event.runner)
+            if digest is None:
+                commands += self._failed(task, work, event.runner)
+            elif work.answer is None:
+                commands += self._first_answer(task, work, (digest, event.runner))
+            else:
+                if work.answer[0] != digest:
+                    commands.append(Differ(task, (work.answer[1], event.runner)))
+                work.needs_second = False
+                self._forget_if_finished(task, work)
+        limit = self._rules.recycle_after
+        if limit is not None and self._fleet.runners[event.runner].episodes >= limit:
+            self._fleet.remove(event.runner, now)
+            commands.append(Stop(event.runner, "recycled"))
+        return commands
+
+    def _first_answer(self, task: Task, work: _Work, answer: tuple[str, RunnerId]) -> list[Command]:
+        work.answer = answer
+        if work.parent is not None:
+            self._forget_if_finished(task, work)
+            return self._part_is_harmless(task, work.parent)
+        if work.needs_second and not work.holders:
+            self._elsewhere.append((task, answer[1]))
+        self._forget_if_finished(task, work)
+        return [Accept(task)]
+
+    def _failed(self, task: Task, work: _Work, runner: RunnerId) -> list[Command]:
+        """An environment raised an exception, which is the same everywhere unless the runner is at fault."""
+        if work.answer is not None:
+            # It did not fail before: that is a difference like any other.
+            work.needs_second = False
+            self._forget_if_finished(task, work)
+            return [Differ(task, (work.answer[1], runner))]
+        work.failures += 1
+        if work.failures > 1:
+            return [GiveUp(task, "failed")]
+        if not work.holders:
+            self._elsewhere.append((task, runner))
+        return []
+
+    def _lose(self, number: RunnerId, now: float) -> list[Command]:
+        """A runner is gone: its tasks are others' now, the oldest work first."""
+        commands: list[Command] = []
+        runner = self._fleet.remove(number, now)
+        for task in reversed(runner.tasks):
+            work = self._work[task]
+            work.holders.discard(number)
+            if work.answer is not None:
+                if work.needs_second and not work.holders:
+                    self._elsewhere.append((task, work.answer[1]))
+                self._forget_if_finished(task, work)
+                continue
+            if work.deaths == 0:
+                work.deaths_before = self._deaths
+            work.deaths += 1
+            work.is_alone = True
+            if work.holders:
+                continue
+            if self._is_guilty(work):
+                commands += self._search(task, work)
+            else:
+                self._pending.appendleft(task)
+        self._deaths += 1
+        return commands
+
+    def _is_guilty(self, work: _Work) -> bool:
+        """Whether a task's own deaths are too many, and more than those of runners at other work since.
+
+        Where machines are taken away all the time, a long task is hit again and again by no fault of its own.
+        """
+        if work.deaths < max(1, self._rules.max_task_retries):
+            return False
+        others = self._deaths + 1 - work.deaths_before - work.deaths
+        if others >= work.deaths:
+            work.deaths = 0
+        return work.deaths > 0
+
+    def _search(self, task: Task, work: _Work) -> list[Command]:
+        """Find the episode that kills runners."""
+        if task.num_episodes == 1 or work.was_searched:
+            return [GiveUp(task, "died")]
+        episodes = range(task.first_episode, task.first_episode + task.num_episodes)
+        work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
+        for part in sorted(work.parts, key=lambda part: -part.first_episode):
+            self._work[part] = _Work(parent=task, is_alone=True)
+            self._unfinished.add(part)
+            self._pending.appendleft(part)
+        return [Search(task)]
+
+    def _part_is_harmless(self, part: Task, parent: Task) -> list[Command]:
+        work = self._work[parent]
+        work.parts.discard(part)
+        if not work.parts:
+            # None kills alone: the deaths were an accident, or come from all of them together. The answer
+            # must come from the task as a whole, since its episodes share their forward passes.
+            work.was_searched, work.deaths = True, 0
+            self._pending.appendleft(parent)
+        return []
+
+    def _forget_if_finished(self, task: Task, work: _Work) -> None:
+        if work.answer is not None and not work.needs_second:
+            self._unfinished.discard(task)
+            if not work.holders:
+                self._work.pop(task, None)
 
     def _note_timing(self, seconds: float, num_tasks: int) -> None:
         measured = seconds / num_tasks
@@ -111,20 +247,114 @@ class Dispatcher:
             self._seconds_per_task = measured
         self._seconds_per_task += _WEIGHT_OF_NEW_TIMING * (measured - self._seconds_per_task)
 
-    def _hand_out(self) -> list[Command]:
+    def _hand_out(self, now: float) -> list[Command]:
         commands: list[Command] = []
+        self._hand_out_elsewhere(commands, now)
+        idle = self._fleet.idle
         # At the start of an iteration everyone is idle and the tasks are split evenly. Later the busy ones
         # will ask too: nobody may run dry beside a runner that holds a list of tasks.
-        busy = len(self._working)
-        while self._pending and self._idle:
-            share = -(-len(self._pending) // (len(self._idle) + busy))
-            count = min(share, self._tasks_per_call())
-            tasks = tuple(self._pending.popleft() for _ in range(count))
-            runner = next(iter(self._idle))
-            del self._idle[runner]
-            self._working[runner] = tasks
-            commands.append(Send(runner, tasks))
+        busy = self._fleet.num_ready - len(idle) if self._pending and idle else 0
+        while self._pending and idle:
+            share = -(-len(self._pending) // (len(idle) + busy))
+            tasks = self._next_call(min(share, self._tasks_per_call()))
+            if tasks:
+                self._send(commands, next(iter(idle)), tasks, "new", now)
+        if idle and self._unfinished:
+            self._hedge(commands, now)
         return commands
+
+    def _next_call(self, count: int) -> tuple[Task, ...]:
+        """The next tasks that are still to be done; one that killed a runner travels alone."""
+        tasks: list[Task] = []
+        while self._pending and len(tasks) < count:
+            work = self._work.get(self._pending[0])
+            if work is None or work.answer is not None:
+                self._pending.popleft()
+                continue
+            if work.is_alone and tasks:
+                break
+            tasks.append(self._pending.popleft())
+            if work.is_alone:
+                break
+        return tuple(tasks)
+
+    def _hand_out_elsewhere(self, commands: list[Command], now: float) -> None:
+        idle = self._fleet.idle
+        for _ in range(len(self._elsewhere) if idle else 0):
+            task, avoided = self._elsewhere.popleft()
+            others = [runner for runner in idle if runner != avoided]
+            if others or (avoided in idle and self._fleet.num_ready == 1):
+                self._send(commands, others[0] if others else avoided, (task,), "elsewhere", now)
+            else:
+                self._elsewhere.append((task, avoided))
+
+    def _hedge(self, commands: list[Command], now: float) -> None:
+        """Give what slow runners work on to idle ones too: whoever is first counts.
+
+        Not what killed a runner already: one that kills must not take its helpers along, for ever.
+        """
+        for runner in list(self._fleet.working):
+            if not self._fleet.idle:
+                return
+            tasks = tuple(
+                task
+                for task in runner.tasks
+                if (work := self._work[task]).answer is None
+                and work.holders == {runner.number}
+                and not work.is_alone
+            )
+            if tasks and self._is_slow(runner, now):
+                self._send(commands, next(iter(self._fleet.idle)), tasks, "hedge", now)
+
+    def _is_slow(self, runner: Runner, now: float) -> bool:
+        common = self._fleet.rate
+        if common is None:
+            return False
+        if runner.rate is not None and runner.rate < _SLOW * common and self._is_long(runner):
+            return True
+        if not self._is_suspicious(runner, now):
+            return False
+        if runner.unanswered_since is not None and now - runner.unanswered_since > _QUIET_S:
+            return True
+        rate = runner.rate_of_call
+        return rate is not None and rate < _SLOW * common
+
+    def _is_suspicious(self, runner: Runner, now: float) -> bool:
+        return now - runner.since > max(_SUSPICIOUS_S, _SUSPICIOUS_TIMES * self._expected(runner))
+
+    def _is_long(self, runner: Runner) -> bool:
+        return self._expected(runner) > _SUSPICIOUS_S / 4
+
+    def _expected(self, runner: Runner) -> float:
+        return (self._seconds_per_task or 0.0) * len(runner.tasks)
+
+    def _send(
+        self,
+        commands: list[Command],
+        runner: RunnerId,
+        tasks: tuple[Task, ...],
+        why: Literal["new", "hedge", "elsewhere"],
+        now: float,
+    ) -> None:
+        self._fleet.assign(runner, tasks, now)
+        for task in tasks:
+            self._work[task].holders.add(runner)
+        commands.append(Send(runner, tasks, why))
+
+    def _ask(self, now: float) -> list[Ask]:
+        """Heartbeats: of everyone from time to time, of the suspicious while somebody could help them."""
+        asked = []
+        help_is_at_hand = bool(self._fleet.idle) and not self.done
+        for runner in self._fleet.working:
+            quiet = now - max(runner.asked, runner.since)
+            if quiet > _ASK_AFTER * self._rules.silent_after_s or (
+                help_is_at_hand
+                and self._is_suspicious(runner, now)
+                and quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
+            ):
+                runner.ask(now)
+                asked.append(Ask(runner.number))
+        return asked
 
     def _tasks_per_call(self) -> int:
         if self._seconds_per_task is None:

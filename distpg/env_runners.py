@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from distpg.config import TrainConfig
 from distpg.envs import EnvSpec, env_spec
-from distpg.episodes import EpisodeBatch, concatenate
+from distpg.episodes import EpisodeBatch, batch_digest, concatenate
+from distpg.errors import EpisodeError
 from distpg.policies import PolicySpec, Weights
 from distpg.returns import Returns, discounted_returns
 from distpg.samplers import Sampler
 from distpg.samplers.gymnasium_sampler import GymnasiumSampler
+from distpg.seeding import Stream, words
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,28 @@ def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
     return EnvRunnerSpec(env_spec(config), policy, config.seed, config.gamma, config.returns)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What came of a call: for each task its batch, or why an episode of it failed.
+
+    Attributes:
+        digests: Of each batch; None where an episode failed.
+        steps: Environment steps of the whole call, and seconds that it took.
+    """
+
+    outcomes: list[EpisodeBatch | EpisodeError]
+    digests: tuple[str | None, ...]
+    seconds: float
+    steps: int
+
+
+def is_audited(task: Task, seed: int, audit_every: int) -> bool:
+    """Whether a task is played twice and compared: one in ``audit_every``, by a random word of its own."""
+    if audit_every == 0:
+        return False
+    return int(words(seed, Stream.AUDIT, [task.first_episode], 0, 1)[0, 0]) % audit_every == 0
+
+
 class EnvRunner:
     """Plays tasks. ``sample`` is a pure function: any runner may do any task, twice if need be."""
 
@@ -69,11 +93,22 @@ class EnvRunner:
         """
         played = self._sampler.sample(task.first_episode, task.num_episodes, weights)
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
+        with np.errstate(over="ignore"):
+            returns32 = returns.astype(np.float32)
+        if not np.isfinite(returns32).all():
+            episode = task.first_episode + int(
+                np.repeat(np.arange(task.num_episodes), played.lengths)[~np.isfinite(returns32)][0]
+            )
+            raise EpisodeError(
+                f"{self._spec.env.env_id} gave rewards in episode {episode} too large for float32",
+                "Scale the rewards down.",
+                episode,
+            )
         last = task.first_episode + task.num_episodes
         return EpisodeBatch(
             observations=played.observations,
             actions=played.actions,
-            returns=returns.astype(np.float32),
+            returns=returns32,
             lengths=played.lengths,
             episode_ids=np.arange(task.first_episode, last, dtype=np.int64),
             episode_returns=played.episode_returns,
@@ -81,11 +116,22 @@ class EnvRunner:
             weights_seq_no=task.weights_seq_no,
         )
 
-    def sample_all(self, tasks: Sequence[Task], weights: Weights) -> tuple[list[EpisodeBatch], float]:
-        """Play several tasks in one call; also the seconds that took. No tasks: a sign of life."""
-        start = time.perf_counter()
-        batches = [self.sample(task, weights) for task in tasks]
-        return batches, time.perf_counter() - start
+    def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
+        """Play several tasks in one call. An episode that fails fails its own task only."""
+        start, steps = time.perf_counter(), self.steps
+        outcomes: list[EpisodeBatch | EpisodeError] = []
+        for task in tasks:
+            try:
+                outcomes.append(self.sample(task, weights))
+            except EpisodeError as error:
+                outcomes.append(error)
+        digests = tuple(batch_digest(o) if isinstance(o, EpisodeBatch) else None for o in outcomes)
+        return Answer(outcomes, digests, time.perf_counter() - start, self.steps - steps)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps and resets so far; another thread may ask, to see whether any are made."""
+        return self._sampler.steps
 
     def close(self) -> None:
         """Release the environments."""
@@ -122,8 +168,16 @@ class EnvRunnerGroup(Protocol):
 class InProcessEnvRunnerGroup:
     """The group of zero runners: this process plays every task itself, one after the other."""
 
-    def __init__(self, spec: EnvRunnerSpec) -> None:
+    def __init__(
+        self,
+        spec: EnvRunnerSpec,
+        audit_every: int = 0,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:
         self._runner = EnvRunner(spec)
+        self._seed = spec.seed
+        self._audit_every = audit_every
+        self._on_event = on_event
 
     @property
     def num_healthy(self) -> int:
@@ -137,8 +191,26 @@ class InProcessEnvRunnerGroup:
 
     def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
         """As :class:`EnvRunnerGroup`."""
-        return concatenate([self._runner.sample(task, weights) for task in tasks])
+        batches = [self._runner.sample(task, weights) for task in tasks]
+        for task, batch in zip(tasks, batches, strict=True):
+            if is_audited(task, self._seed, self._audit_every):
+                again = self._runner.sample(task, weights)
+                if batch_digest(again) != batch_digest(batch):
+                    self._on_event(answers_differ(task, [0, 0]))
+        return concatenate(batches)
 
     def close(self) -> None:
         """As :class:`EnvRunnerGroup`."""
         self._runner.close()
+
+
+def answers_differ(task: Task, runners: Sequence[int]) -> dict[str, Any]:
+    """The event of a task whose two answers are not the same."""
+    last = task.first_episode + task.num_episodes - 1
+    episodes = f"episode {last}" if task.num_episodes == 1 else f"episodes {task.first_episode} to {last}"
+    return {
+        "event": "answers_differ",
+        "first_episode": task.first_episode,
+        "env_runners": list(runners),
+        "why": f"{episodes} played twice gave two results",
+    }

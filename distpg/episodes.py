@@ -93,6 +93,17 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
     return EpisodeBatch(**joined, weights_seq_no=first.weights_seq_no)
 
 
+def batch_digest(batch: EpisodeBatch) -> str:
+    """First 16 hex digits of SHA-256 over all arrays of a batch: two answers to one task must agree in it."""
+    digest = hashlib.sha256()
+    for field in fields(batch):
+        array = getattr(batch, field.name)
+        if isinstance(array, np.ndarray):
+            digest.update(f"{field.name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
 def actions_digests(batch: EpisodeBatch) -> list[str]:
     """:func:`actions_digest` of each episode."""
     return [

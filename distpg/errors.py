@@ -55,6 +55,10 @@ class EpisodeError(DistpgError):
         self.episode = episode
 
 
+class DivergenceError(DistpgError):
+    """A number of the learner is not finite any more."""
+
+
 class ReplayError(DistpgError):
     """An episode played again is not as it was recorded."""
 

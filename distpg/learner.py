@@ -12,6 +12,7 @@ from torch import Tensor
 from distpg.baselines import baseline_values
 from distpg.config import TrainConfig
 from distpg.episodes import EpisodeBatch
+from distpg.errors import DivergenceError
 from distpg.learner_state import LearnerState
 from distpg.optimisers import make_optimiser, optimiser_state, restore_optimiser, restore_weights
 from distpg.policies import PolicySpec, Weights, features, initial_weights, preferences
@@ -72,13 +73,31 @@ class Learner:
 
         Args:
             lr: The step's learning rate; default: the configuration's.
+
+        Raises:
+            DivergenceError: The loss, its gradient or what came of it is NaN or infinite. The weights are
+                of no use then.
         """
         gradient = self.gradient(batch)
+        self._check_finite("loss", np.isfinite(gradient.loss))
+        self._check_finite("gradient", np.isfinite(gradient.norm))
         self.step(gradient, lr)
         # Last: the batch's own gradient must not see a value function that was fitted to it.
         if self._value is not None:
             self._value.fit(batch.observations, batch.returns)
+            self._check_finite("value function", self._value.is_finite)
+        finite = all(bool(parameter.isfinite().all()) for parameter in self._parameters.values())
+        self._check_finite("policy", finite)
         return gradient
+
+    def _check_finite(self, what: str, is_finite: bool | np.bool_) -> None:
+        if not is_finite:
+            iteration = self.weights_seq_no + (what in ("loss", "gradient"))
+            raise DivergenceError(
+                f"the {what} is not finite in iteration {iteration}",
+                "Likely causes: steps too large (lower --lr or --value-lr, or set --max-grad-norm), or "
+                "rewards or observations of extreme size.",
+            )
 
     def gradient(self, batch: EpisodeBatch) -> Gradient:
         """The gradient of the loss over a batch of whole episodes, at the current weights."""

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
 from distpg import env_runners
-from distpg.dispatch import Answered, Command, Died, Dispatcher, Event, Joined, Send
-from distpg.env_runners import EnvRunnerSpec, Task
+from distpg.dispatch import Dispatcher
+from distpg.env_runners import Answer, EnvRunnerSpec, Task, answers_differ
 from distpg.episodes import EpisodeBatch, concatenate
-from distpg.errors import DistpgError, EnvRunnersError
+from distpg.errors import DistpgError, EnvRunnersError, EpisodeError
+from distpg.messages import (
+    Accept,
+    Answered,
+    Ask,
+    Command,
+    Died,
+    Differ,
+    Event,
+    GiveUp,
+    Heard,
+    Joined,
+    Rules,
+    Search,
+    Send,
+    Start,
+    Stop,
+    TimePassed,
+)
 from distpg.policies import Weights
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
 _INLINE_BYTES = 64 * 1024
 _PICKLE = pickle.HIGHEST_PROTOCOL
-_NOTHING = pickle.dumps((), _PICKLE)
-# Ray's waits are cut into pieces so that a signal is acted on soon.
-_WAIT_S = 0.2
+# Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
+_WAIT_S = 0.1
 
 
 class EnvRunner(env_runners.EnvRunner):
@@ -32,9 +50,17 @@ class EnvRunner(env_runners.EnvRunner):
     of small arrays, and would serialise the weights again for every runner.
     """
 
-    def answer(self, tasks: bytes, weights: bytes) -> bytes:
-        """:meth:`sample_all`, pickled on both ways between processes of one run."""
-        return pickle.dumps(self.sample_all(pickle.loads(tasks), pickle.loads(weights)), _PICKLE)
+    def join(self) -> None:
+        """A sign of life, once the process is up."""
+
+    def answer_bytes(self, tasks: bytes, weights: bytes) -> bytes:
+        """:meth:`answer`, pickled on both ways between processes of one run."""
+        return pickle.dumps(self.answer(pickle.loads(tasks), pickle.loads(weights)), _PICKLE)
+
+    @ray.method(concurrency_group="heartbeat")
+    def heartbeat(self) -> int:
+        """Steps so far, from a second thread: it answers while the first one plays."""
+        return self.steps
 
 
 class RayEnvRunnerGroup:
@@ -43,115 +69,222 @@ class RayEnvRunnerGroup:
     def __init__(
         self,
         spec: EnvRunnerSpec,
-        num_env_runners: int,
         num_cpus_per_env_runner: float,
+        rules: Rules,
         on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         self._spec = spec
         # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
-        remote = ray.remote(num_cpus=num_cpus_per_env_runner, max_restarts=0, max_task_retries=0)
+        remote = ray.remote(
+            num_cpus=num_cpus_per_env_runner,
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={"heartbeat": 1},
+        )
         self._actor_class = remote(EnvRunner)
         self._on_event = on_event
-        self._dispatcher = Dispatcher()
-        self._new_ids = itertools.count()
+        self._dispatcher = Dispatcher(rules)
+        self._size = rules.num_runners
         self._actors: dict[int, Any] = {}
+        self._joins: dict[Any, int] = {}
         self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
-        self._num_restarts = 0
+        self._heartbeats: dict[Any, int] = {}
+        self._steps_before: dict[int, int] = {}
+        self._weights: Any = None
+        self._latest: dict[Task, EpisodeBatch] = {}
+        self._accepted: dict[Task, EpisodeBatch] = {}
+        self._failures: dict[Task, EpisodeError] = {}
+        self._num_started = 0
+        self._last_words = ""
+        self._next_tick = 0.0
         self.sampling_seconds: dict[int, float] = {}
         """Seconds each runner spent sampling in the latest collect."""
-        for _ in range(num_env_runners):
-            self._start_runner()
+        self._handle(TimePassed())
 
     @property
     def num_healthy(self) -> int:
         """Runners that have joined and not died."""
-        return len(self._dispatcher.runners)
+        return self._dispatcher.num_ready
 
     @property
     def num_restarts(self) -> int:
         """Runners replaced since the start."""
-        return self._num_restarts
+        return max(0, self._num_started - self._size)
 
     def wait_for(self, num_env_runners: int) -> None:
         """Wait until this many runners are ready.
 
         Raises:
-            EnvRunnersError: A runner died before it was ready.
+            EnvRunnersError: Runners only ever end before they are ready.
         """
         while self.num_healthy < num_env_runners:
-            self._handle_finished_calls(_NOTHING, {})
+            self._wait()
 
     def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
         """As :class:`distpg.env_runners.EnvRunnerGroup`."""
         encoded = pickle.dumps(weights, _PICKLE)
-        argument = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
-        answers: dict[Task, EpisodeBatch] = {}
+        self._weights = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
+        self._accepted, self._failures = {}, {}
         self.sampling_seconds = dict.fromkeys(self._actors, 0.0)
-        self._apply(self._dispatcher.add(tasks), argument)
+        self._apply(self._dispatcher.add(tasks, time.monotonic()))
         while not self._dispatcher.done:
-            self._handle_finished_calls(argument, answers)
-        return concatenate([answers[task] for task in tasks])
+            self._wait()
+        return concatenate([self._accepted[task] for task in tasks])
 
     def close(self) -> None:
         """End the runners; work in flight is lost."""
         for actor in self._actors.values():
             ray.kill(actor)
-        self._actors.clear()
-        self._calls.clear()
+        for waiting in (self._actors, self._joins, self._calls, self._heartbeats):
+            waiting.clear()
 
-    def _start_runner(self) -> None:
-        runner = next(self._new_ids)
-        actor = self._actor_class.remote(self._spec)
-        self._actors[runner] = actor
-        self._calls[actor.answer.remote(_NOTHING, _NOTHING)] = (runner, ())
+    def _wait(self) -> None:
+        """Wait until something happens, and do what the dispatcher makes of it."""
+        waiting = [*self._calls, *self._heartbeats, *self._joins]
+        finished: list[Any] = []
+        if waiting:
+            finished, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
+        else:
+            time.sleep(_WAIT_S)  # every runner is gone, and the next one is not due yet
+        for reference in finished:
+            event = self._event_of(reference)
+            if event is not None:
+                self._handle(event)
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + _WAIT_S
+            self._handle(TimePassed())
 
-    def _handle_finished_calls(self, weights: Any, answers: dict[Task, EpisodeBatch]) -> None:
-        calls = list(self._calls)
-        finished, _ = ray.wait(calls, num_returns=1, timeout=_WAIT_S)
-        for call in finished:
-            runner, tasks = self._calls.pop(call)
-            self._apply(self._dispatcher.handle(self._event_of(call, runner, tasks, answers)), weights)
+    def _handle(self, event: Event) -> None:
+        self._apply(self._dispatcher.handle(event, time.monotonic()))
 
-    def _event_of(
-        self, call: Any, runner: int, tasks: tuple[Task, ...], answers: dict[Task, EpisodeBatch]
-    ) -> Event:
+    def _event_of(self, reference: Any) -> Event | None:
+        """What a finished call means; None where it means nothing any more."""
+        tasks: tuple[Task, ...] = ()
+        if reference in self._calls:
+            runner, tasks = self._calls.pop(reference)
+        else:
+            source = self._joins if reference in self._joins else self._heartbeats
+            runner = source.pop(reference)
+            if runner not in self._actors:
+                return None
+            if source is self._heartbeats:
+                return self._heard(runner, reference)
         try:
-            result = ray.get(call)
-        except ray.exceptions.RayTaskError as error:
+            result = ray.get(reference)
+        except RayTaskError as error:
             raise _cause(error) from error
-        except ray.exceptions.RayActorError as error:
+        except RayError as error:
             return self._death(runner, tasks, error)
         if not tasks:
             self._on_event({"event": "env_runner_joined", "env_runner": runner})
             return Joined(runner)
-        batches, seconds = pickle.loads(result)
-        self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + seconds
-        answers.update(zip(tasks, batches, strict=True))
-        return Answered(runner, seconds)
+        return self._answered(runner, tasks, pickle.loads(result))
 
-    def _death(self, runner: int, tasks: tuple[Task, ...], error: Exception) -> Died:
-        del self._actors[runner]
-        if runner not in self._dispatcher.runners:
-            line = " ".join(str(error).split())[:300]
-            raise EnvRunnersError(
-                f"a runner died before it was ready: {line}", "Its log is in Ray's session directory."
-            ) from error
+    def _answered(self, runner: int, tasks: tuple[Task, ...], answer: Answer) -> Answered:
+        self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + answer.seconds
+        for task, outcome in zip(tasks, answer.outcomes, strict=True):
+            if isinstance(outcome, EpisodeBatch):
+                self._latest[task] = outcome
+                continue
+            self._failures[task] = outcome
+            self._on_event(
+                {
+                    "event": "episode_tried_elsewhere",
+                    "episode": outcome.episode,
+                    "env_runner": runner,
+                    "why": outcome.message,
+                }
+            )
+        self._steps_before[runner] += answer.steps
+        return Answered(runner, answer.seconds, answer.steps, answer.digests)
+
+    def _heard(self, runner: int, reference: Any) -> Event | None:
+        try:
+            steps = ray.get(reference)
+        except RayError:
+            return None  # its death shows in its call too
+        return Heard(runner, steps - self._steps_before[runner])
+
+    def _death(self, runner: int, tasks: tuple[Task, ...], error: Exception) -> Event | None:
+        if runner not in self._actors:
+            return None
+        # Unavailable ones may come back, to nobody's use.
+        ray.kill(self._actors.pop(runner))
+        self._last_words = " ".join(str(error).split())[:300]
         episodes = [task.first_episode for task in tasks]
         self._on_event({"event": "env_runner_died", "env_runner": runner, "first_episodes": episodes})
         return Died(runner)
 
-    def _apply(self, commands: Sequence[Command], weights: Any) -> None:
+    def _apply(self, commands: Sequence[Command]) -> None:
         for command in commands:
             if isinstance(command, Send):
-                tasks = pickle.dumps(command.tasks, _PICKLE)
-                call = self._actors[command.runner].answer.remote(tasks, weights)
-                self._calls[call] = (command.runner, command.tasks)
+                self._send(command)
+            elif isinstance(command, Accept):
+                self._accepted[command.task] = self._latest.pop(command.task)
+            elif isinstance(command, Ask):
+                self._heartbeats[self._actors[command.runner].heartbeat.remote()] = command.runner
+            elif isinstance(command, Start):
+                self._start(command.runner)
+            elif isinstance(command, Stop):
+                self._stop(command)
+            elif isinstance(command, Differ):
+                self._on_event(answers_differ(command.task, command.runners))
+            elif isinstance(command, Search):
+                self._on_event({"event": "task_searched", **_episodes(command.task)})
             else:
-                self._num_restarts += 1
-                self._start_runner()
+                raise self._surrender(command)
+
+    def _send(self, command: Send) -> None:
+        tasks = pickle.dumps(command.tasks, _PICKLE)
+        call = self._actors[command.runner].answer_bytes.remote(tasks, self._weights)
+        self._calls[call] = (command.runner, command.tasks)
+        if command.why == "hedge":
+            episodes = [task.first_episode for task in command.tasks]
+            self._on_event(
+                {"event": "tasks_hedged", "env_runner": command.runner, "first_episodes": episodes}
+            )
+
+    def _start(self, runner: int) -> None:
+        self._num_started += 1
+        self._steps_before[runner] = 0
+        self._actors[runner] = self._actor_class.remote(self._spec)
+        self._joins[self._actors[runner].join.remote()] = runner
+
+    def _stop(self, command: Stop) -> None:
+        ray.kill(self._actors.pop(command.runner))
+        episodes: list[int] = []
+        for call, (runner, tasks) in list(self._calls.items()):
+            if runner == command.runner:
+                # Whatever it still answers comes too late.
+                del self._calls[call]
+                episodes = [task.first_episode for task in tasks]
+        kind = {"silent": "env_runner_silent", "not started": "env_runner_not_started"}.get(
+            command.why, "env_runner_recycled"
+        )
+        self._on_event({"event": kind, "env_runner": command.runner, "first_episodes": episodes})
+
+    def _surrender(self, command: GiveUp) -> DistpgError:
+        if command.task is None:
+            return EnvRunnersError(
+                f"no runner starts: {self._last_words or 'none was ready in time'}",
+                "See --env-start-timeout-s; each runner's log is in Ray's session directory.",
+            )
+        if command.why == "failed":
+            return self._failures[command.task]
+        first, count = command.task.first_episode, command.task.num_episodes
+        what = f"episode {first}" if count == 1 else f"one of episodes {first} to {first + count - 1}"
+        return EpisodeError(
+            f"{self._spec.env.env_id} ends or hangs the process that plays {what}: {self._last_words}",
+            "See --sample-timeout-s if steps take long, --max-task-retries if machines are often lost.",
+            first,
+        )
 
 
-def _cause(error: ray.exceptions.RayTaskError) -> Exception:
+def _episodes(task: Task) -> dict[str, int]:
+    return {"first_episode": task.first_episode, "num_episodes": task.num_episodes}
+
+
+def _cause(error: RayTaskError) -> Exception:
     """What the runner raised, without Ray's copy of its traceback."""
     cause = error.cause
     if isinstance(cause, DistpgError):

@@ -31,6 +31,7 @@ class Stream(IntEnum):
     EVALUATION_ACTION = 3
     INITIAL_WEIGHTS = 4
     MINIBATCH_ORDER = 5
+    AUDIT = 6
 
 
 def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], seed: int) -> NDArray[np.uint32]:

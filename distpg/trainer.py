@@ -27,6 +27,7 @@ from distpg.env_runners import (
     InProcessEnvRunnerGroup,
     Task,
     env_runner_spec,
+    is_audited,
     tasks_of_iteration,
 )
 from distpg.envs import env_spec, inspect_env
@@ -36,6 +37,7 @@ from distpg.events import Event, EventLog
 from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
+from distpg.messages import Rules
 from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
 from distpg.policies import PolicySpec, policy_spec, weights_digest
@@ -148,8 +150,7 @@ def _go(
         with interrupts.held():
             recorder.checkpoint(learner, progress)
         if not is_finished(progress, config):
-            config, runners = stack.enter_context(_env_runners(config, policy, events))
-            interrupts.install()
+            config, runners = stack.enter_context(_env_runners(config, policy, events, interrupts))
             _write_config(run, config)
             listeners.on_start(config, run)
             clock.training_begins()
@@ -228,26 +229,38 @@ def _saved_if_stopped(
 
 @contextlib.contextmanager
 def _env_runners(
-    config: TrainConfig, policy_spec: PolicySpec, events: EventLog
+    config: TrainConfig, policy_spec: PolicySpec, events: EventLog, interrupts: Interrupts
 ) -> Iterator[tuple[TrainConfig, EnvRunnerGroup]]:
     """The runners the configuration asks for, and the configuration with their number."""
     spec = env_runner_spec(config, policy_spec)
     if config.num_env_runners == 0:
-        with contextlib.closing(InProcessEnvRunnerGroup(spec)) as here:
+        with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, events)) as here:
             yield config, here
         return
     from distpg.ray_cluster import cpus_per_env_runner, ray_cluster
 
     with ray_cluster(config.address) as cluster:
+        interrupts.install()  # again: Ray took the signals for itself
         from distpg.ray_env_runners import RayEnvRunnerGroup
 
         number = config.num_env_runners
         if number == "auto":
             number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
-        with contextlib.closing(RayEnvRunnerGroup(spec, number, cpus, events)) as group:
+        with contextlib.closing(RayEnvRunnerGroup(spec, cpus, _rules(config, number), events)) as group:
             group.wait_for(min(config.min_env_runners, number))
             yield replace(config, num_env_runners=number), group
+
+
+def _rules(config: TrainConfig, num_env_runners: int) -> Rules:
+    return Rules(
+        num_runners=num_env_runners,
+        silent_after_s=config.sample_timeout_s,
+        start_timeout_s=config.env_start_timeout_s,
+        max_task_retries=config.max_task_retries,
+        recycle_after=config.recycle_runner_after,
+        is_audited=lambda task: is_audited(task, config.seed, config.audit_every),
+    )
 
 
 def _write_config(run: Path, config: TrainConfig) -> None:

@@ -64,6 +64,11 @@ class ValueFunction:
         self.moments = moments
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        return all(bool(parameter.isfinite().all()) for parameter in self._parameters.values())
+
+    @property
     def weights(self) -> Weights:
         """A copy of the network's weights, float32."""
         return {name: tensor.detach().numpy().copy() for name, tensor in self._parameters.items()}

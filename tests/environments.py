@@ -69,6 +69,34 @@ class KillsOnce(ShortOrLong):
         return super().step(action)
 
 
+class Spoils(ShortOrLong):
+    """Gives at its second step what no environment should."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.count = 0
+        return super().reset(**kwargs)
+
+    def step(self, action: int) -> Any:
+        result = list(super().step(action))
+        self.count += 1
+        if self.count == 2:
+            result[2] = False
+            where, what = {
+                "nan": (0, np.array([np.nan], np.float32)),
+                "infinite": (0, np.array([-np.inf, np.inf], np.float32)[1:]),
+                "too large": (0, np.array([1e300])),
+                "shape": (0, np.zeros(2, np.float32)),
+                "text": (0, np.array(["left"])),
+                "reward": (1, float("nan")),
+                "no reward": (1, None),
+            }[self.kind]
+            result[where] = what
+        return tuple(result)
+
+
 class Drawn(ShortOrLong):
     """Episodes of 2 or 20 steps that can be drawn; the picture is darker with every step."""
 
@@ -97,5 +125,5 @@ class Unrepeatable(ShortOrLong):
         return observation, float(Unrepeatable.steps), terminated, truncated, info
 
 
-for env in (ShortOrLong, OffsetActions, Fails, KillsOnce, Drawn, Unrepeatable):
+for env in (ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Drawn, Unrepeatable):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

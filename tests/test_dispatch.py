@@ -1,76 +1,35 @@
-import random
+"""The dispatcher by hand, an event at a time; tests/faults drives it through thousands."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distpg.dispatch import Answered, Command, Died, Dispatcher, Joined, Replace, Send
+from distpg.dispatch import Dispatcher
 from distpg.env_runners import Task, tasks_of_iteration
+from distpg.messages import (
+    Accept,
+    Answered,
+    Ask,
+    Died,
+    Differ,
+    GiveUp,
+    Heard,
+    Joined,
+    Rules,
+    Search,
+    Send,
+    Start,
+    Stop,
+    TimePassed,
+)
 
 
-class Simulation:
-    """Runners that answer, die and join in a random order decided by a seed."""
-
-    def __init__(self, seed: int, num_runners: int, deaths: int) -> None:
-        self.random = random.Random(seed)
-        self.dispatcher = Dispatcher()
-        self.deaths = deaths
-        self.joining = list(range(num_runners))
-        self.new_id = num_runners
-        self.working: dict[int, tuple[Task, ...]] = {}
-        self.answered: list[Task] = []
-
-    def apply(self, commands: list[Command]) -> None:
-        for command in commands:
-            if isinstance(command, Send):
-                assert command.runner not in self.working, "a busy runner was given more"
-                assert command.tasks
-                self.working[command.runner] = command.tasks
-            else:
-                assert isinstance(command, Replace)
-                self.joining.append(self.new_id)
-                self.new_id += 1
-
-    def run(self, tasks: list[Task]) -> None:
-        self.apply(self.dispatcher.add(tasks))
-        while not self.dispatcher.done:
-            self.one_event()
-            idle = self.dispatcher.runners - self.working.keys()
-            handed_out = {task for held in self.working.values() for task in held}
-            waiting = set(tasks) - handed_out - set(self.answered)
-            assert not (idle and waiting), "a task waits while a runner is idle"
-
-    def one_event(self) -> None:
-        choices = ["join"] * bool(self.joining) + ["answer"] * bool(self.working)
-        choices += ["die"] * bool(self.deaths and self.dispatcher.runners)
-        kind = self.random.choice(choices)
-        if kind == "join":
-            runner = self.joining.pop(self.random.randrange(len(self.joining)))
-            self.apply(self.dispatcher.handle(Joined(runner)))
-        elif kind == "answer":
-            runner = self.random.choice(list(self.working))
-            self.answered.extend(self.working.pop(runner))
-            self.apply(self.dispatcher.handle(Answered(runner, self.random.expovariate(100))))
-        else:
-            self.deaths -= 1
-            runner = self.random.choice(sorted(self.dispatcher.runners))
-            self.working.pop(runner, None)
-            self.apply(self.dispatcher.handle(Died(runner)))
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_each_episode_is_accepted_exactly_once_and_in_order(seed: int) -> None:
-    rng = random.Random(seed)
-    simulation = Simulation(seed, rng.randint(1, 40), rng.choice([0, 0, 3, 30]))
-    episodes = rng.randint(1, 200)
-    per_task = rng.randint(1, 20)
-    for iteration in range(3):
-        tasks = tasks_of_iteration(iteration, episodes, per_task, iteration)
-        simulation.answered.clear()
-        simulation.run(tasks)
-        assert sorted(simulation.answered, key=lambda task: task.first_episode) == tasks
-        covered = [task.first_episode + k for task in tasks for k in range(task.num_episodes)]
-        assert covered == list(range(iteration * episodes, (iteration + 1) * episodes))
+def dispatcher_with(ready: int, **rules: object) -> Dispatcher:
+    """As many runners as are wanted, started and ready at time 0."""
+    dispatcher = Dispatcher(Rules(num_runners=ready, **rules))
+    assert dispatcher.handle(TimePassed(), 0.0) == [Start(number) for number in range(ready)]
+    for number in range(ready):
+        dispatcher.handle(Joined(number), 0.0)
+    return dispatcher
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 5))
@@ -83,23 +42,171 @@ def test_tasks_depend_on_nothing_but_the_plan(episodes: int, per_task: int, iter
 
 def test_cheap_tasks_travel_together_and_costly_ones_alone() -> None:
     for seconds, expected in ((0.001, [2, 2]), (1.0, [1, 1])):
-        dispatcher = Dispatcher()
-        dispatcher.add(tasks_of_iteration(0, 2, 1, 0))
-        for runner in (0, 1):
-            dispatcher.handle(Joined(runner))
-        for runner in (0, 1):
-            dispatcher.handle(Answered(runner, seconds))
-        commands = dispatcher.add(tasks_of_iteration(1, 4, 1, 1))
+        dispatcher = dispatcher_with(2)
+        dispatcher.add(tasks_of_iteration(0, 2, 1, 0), 0.0)
+        for number in (0, 1):
+            dispatcher.handle(Answered(number, seconds, 10, ("a",)), seconds)
+        commands = dispatcher.add(tasks_of_iteration(1, 4, 1, 1), seconds)
         assert [len(command.tasks) for command in commands if isinstance(command, Send)] == expected
 
 
 def test_work_of_the_dead_goes_first_and_to_another() -> None:
-    dispatcher = Dispatcher()
+    dispatcher = dispatcher_with(2)
     first, second, third = tasks = tasks_of_iteration(0, 3, 1, 0)
-    dispatcher.add(tasks)
-    assert dispatcher.handle(Joined(0)) == [Send(0, (first,))]
-    assert dispatcher.handle(Joined(1)) == [Send(1, (second,))]
-    assert dispatcher.handle(Died(0)) == [Replace(0)]
-    assert dispatcher.handle(Answered(1, 1.0)) == [Send(1, (first,))]
-    assert dispatcher.handle(Answered(0, 1.0)) == [], "an answer of the dead counts nothing"
-    assert dispatcher.handle(Joined(2)) == [Send(2, (third,))]
+    assert dispatcher.add(tasks, 0.0) == [Send(0, (first,)), Send(1, (second,))]
+    # Its replacement waits a moment: it died before its first answer.
+    assert dispatcher.handle(Died(0), 1.0) == []
+    assert dispatcher.handle(Answered(1, 1.0, 9, ("b",)), 1.0) == [Accept(second), Send(1, (first,))]
+    assert dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0) == [], "an answer of the dead counts nothing"
+    assert dispatcher.handle(TimePassed(), 2.0) == [Start(2)]
+    assert dispatcher.handle(Joined(2), 2.5) == [Send(2, (third,))]
+
+
+def test_a_runner_with_an_answer_to_its_name_is_replaced_at_once() -> None:
+    dispatcher = dispatcher_with(1)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([task], 0.0)
+    dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
+    assert dispatcher.handle(Died(0), 1.5) == [Start(1)]
+
+
+def test_silence_is_no_step_whatever_it_answers() -> None:
+    dispatcher = dispatcher_with(1, silent_after_s=10.0)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([task], 0.0)
+    assert dispatcher.handle(TimePassed(), 3.0) == [Ask(0)]
+    dispatcher.handle(Heard(0, 5), 3.1)
+    for now in (6.0, 9.0, 12.0):
+        assert Ask(0) in dispatcher.handle(TimePassed(), now)
+        dispatcher.handle(Heard(0, 5), now + 0.1)
+    assert dispatcher.handle(TimePassed(), 13.2)[0] == Stop(0, "silent")
+
+
+def test_slow_but_advancing_is_never_stopped() -> None:
+    dispatcher = dispatcher_with(1, silent_after_s=10.0)
+    dispatcher.add(tasks_of_iteration(0, 1, 1, 0), 0.0)
+    for second in range(1, 100):
+        commands = dispatcher.handle(TimePassed(), 5.0 * second)
+        assert not any(isinstance(command, Stop) for command in commands)
+        dispatcher.handle(Heard(0, second), 5.0 * second + 0.1)
+
+
+def test_time_in_which_nobody_listened_is_not_silence() -> None:
+    dispatcher = dispatcher_with(1, silent_after_s=10.0)
+    dispatcher.add(tasks_of_iteration(0, 1, 1, 0), 0.0)
+    dispatcher.handle(TimePassed(), 1.0)
+    assert dispatcher.handle(TimePassed(), 500.0) == [Ask(0)], "the learner was busy for minutes"
+    assert Stop(0, "silent") in [
+        command for now in range(501, 520) for command in dispatcher.handle(TimePassed(), float(now))
+    ]
+
+
+def test_a_runner_that_takes_too_long_to_start_is_stopped_and_in_the_end_given_up() -> None:
+    dispatcher = Dispatcher(Rules(num_runners=1, start_timeout_s=5.0))
+    commands = [c for now in range(100) for c in dispatcher.handle(TimePassed(), float(now))]
+    assert [c for c in commands if isinstance(c, Stop)][:2] == [
+        Stop(0, "not started"),
+        Stop(1, "not started"),
+    ]
+    assert GiveUp(None, "no runner starts") in commands
+
+
+def test_a_failure_is_tried_once_elsewhere() -> None:
+    dispatcher = dispatcher_with(2)
+    first, second = tasks_of_iteration(0, 2, 1, 0)
+    dispatcher.add([first, second], 0.0)
+    assert dispatcher.handle(Answered(0, 1.0, 9, (None,)), 1.0) == [], "not on the runner where it failed"
+    commands = dispatcher.handle(Answered(1, 1.0, 9, ("b",)), 1.0)
+    assert commands == [Accept(second), Send(1, (first,), "elsewhere")]
+    assert dispatcher.handle(Answered(1, 1.0, 9, (None,)), 2.0) == [GiveUp(first, "failed")]
+
+
+def test_a_failure_of_the_only_runner_is_tried_again_there() -> None:
+    dispatcher = dispatcher_with(1)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([task], 0.0)
+    assert dispatcher.handle(Answered(0, 1.0, 9, (None,)), 1.0) == [Send(0, (task,), "elsewhere")]
+    assert dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 2.0) == [Accept(task)]
+    assert dispatcher.done
+
+
+def test_an_audited_task_is_played_by_two_and_compared() -> None:
+    for second_answer, differs in (("a", False), ("z", True)):
+        dispatcher = dispatcher_with(2, is_audited=lambda task: task.first_episode == 0)
+        first, second = tasks_of_iteration(0, 2, 1, 0)
+        dispatcher.add([first, second], 0.0)
+        assert dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0) == [Accept(first)]
+        assert not dispatcher.done
+        commands = dispatcher.handle(Answered(1, 1.0, 9, ("b",)), 1.0)
+        assert commands == [Accept(second), Send(1, (first,), "elsewhere")]
+        commands = dispatcher.handle(Answered(1, 1.0, 9, (second_answer,)), 2.0)
+        assert commands == ([Differ(first, (0, 1))] if differs else [])
+        assert dispatcher.done
+
+
+def test_a_deadly_task_is_searched_for_the_episode_that_kills() -> None:
+    dispatcher = dispatcher_with(1)
+    task = Task(0, 2, 0)
+    dispatcher.add([task], 0.0)
+    searched, now = [], 0.0
+    for number in range(30):
+        now += 10.0
+        commands = dispatcher.handle(Died(number), now)
+        searched += [command for command in commands if isinstance(command, (Search, GiveUp))]
+        if any(isinstance(command, GiveUp) for command in commands):
+            break
+        dispatcher.handle(TimePassed(), now + 5.0)
+        (send,) = dispatcher.handle(Joined(number + 1), now + 6.0)
+        assert isinstance(send, Send)
+        if send.tasks == (Task(0, 1, 0),):  # the harmless half
+            (send,) = dispatcher.handle(Answered(number + 1, 1.0, 9, ("a",)), now + 7.0)
+            assert isinstance(send, Send)
+            assert send.tasks == (Task(1, 1, 0),)
+    assert searched == [Search(task), GiveUp(Task(1, 1, 0), "died")]
+
+
+def test_the_idle_help_the_slow_and_whoever_is_first_counts() -> None:
+    dispatcher = dispatcher_with(2)
+    tasks = tasks_of_iteration(0, 4, 1, 0)
+    dispatcher.add(tasks, 0.0)
+    for now in (1.0, 2.0, 3.0):
+        commands = dispatcher.handle(Answered(0, 1.0, 1000, ("a",)), now)
+        assert not any(isinstance(command, Send) and command.why == "hedge" for command in commands)
+    assert Ask(1) in dispatcher.handle(TimePassed(), 3.5)
+    hedge = dispatcher.handle(Heard(1, 100), 3.6)
+    assert hedge == [Send(0, (tasks[1],), "hedge")]
+    assert dispatcher.handle(Answered(0, 1.0, 1000, ("b",)), 4.6) == [Accept(tasks[1])]
+    assert dispatcher.done
+    # The late twin is compared all the same.
+    assert dispatcher.handle(Answered(1, 10.0, 1000, ("x",)), 10.0) == [Differ(tasks[1], (0, 1))]
+
+
+def test_one_that_does_not_answer_is_helped_soon() -> None:
+    dispatcher = dispatcher_with(2)
+    tasks = tasks_of_iteration(0, 4, 1, 0)
+    dispatcher.add(tasks, 0.0)
+    for now in (1.0, 2.0, 3.0):
+        dispatcher.handle(Answered(0, 1.0, 1000, ("a",)), now)
+    assert Ask(1) in dispatcher.handle(TimePassed(), 3.1)
+    assert Send(0, (tasks[1],), "hedge") in dispatcher.handle(TimePassed(), 4.2)
+
+
+def test_a_long_episode_at_the_common_rate_needs_no_help() -> None:
+    dispatcher = dispatcher_with(2)
+    dispatcher.add(tasks_of_iteration(0, 4, 1, 0), 0.0)
+    for now in (1.0, 2.0, 3.0):
+        commands = dispatcher.handle(Answered(0, 1.0, 1000, ("a",)), now)
+        assert not any(isinstance(command, Send) and command.why == "hedge" for command in commands)
+    for tenth in range(31, 200):
+        commands = dispatcher.handle(TimePassed(), tenth / 10)
+        commands += dispatcher.handle(Heard(1, 100 * tenth), tenth / 10)
+        assert not any(isinstance(command, Send) for command in commands)
+
+
+def test_recycled_after_so_many_episodes() -> None:
+    dispatcher = dispatcher_with(1, recycle_after=3)
+    for iteration, expected in enumerate([[], [Stop(0, "recycled"), Start(1)]]):
+        (task,) = tasks_of_iteration(iteration, 2, 2, iteration)
+        dispatcher.add([task], 0.0)
+        commands = dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
+        assert commands == [Accept(task), *expected]

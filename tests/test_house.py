@@ -23,6 +23,8 @@ FLOORS = [
     ["learner_state", "optimisers"],
     ["ray_env_runners"],
     ["ray_cluster", "dispatch"],
+    ["fleet"],
+    ["messages"],
     ["env_runners"],
     ["samplers.gymnasium_sampler"],
     ["samplers"],

@@ -5,6 +5,7 @@ import pytest
 
 from distpg.config import TrainConfig
 from distpg.config_files import preset
+from distpg.errors import DivergenceError
 from distpg.learner import Learner
 from distpg.policies import PolicySpec, policy_spec, softmax
 from tests.conftest import make_batch
@@ -185,3 +186,19 @@ def test_the_articles_summed_loss_to_the_last_bit() -> None:
     assert {name: a.tobytes() for name, a in by_hand.weights.items()} == {
         name: a.tobytes() for name, a in ours.weights.items()
     }
+
+
+@pytest.mark.parametrize("baseline", ["none", "value"])
+def test_what_is_not_finite_is_said_before_anyone_uses_it(baseline: str) -> None:
+    here = learner(baseline=baseline, optimiser="sgd", lr=1.0)
+    batch = make_batch([3, 2])
+    huge = dataclasses.replace(batch, returns=np.full(5, 3e38, np.float32))
+    with pytest.raises(DivergenceError, match="is not finite in iteration 1"):
+        here.update(huge)
+
+
+def test_weights_that_overflow_are_noticed() -> None:
+    here = learner(optimiser="sgd", lr=1e38)
+    here.update(make_batch([30, 20]))
+    with pytest.raises(DivergenceError, match="is not finite in iteration 2"):
+        here.update(make_batch([30, 20], seed=1))

@@ -80,3 +80,34 @@ def test_a_failing_environment_is_named_with_its_episode() -> None:
     with pytest.raises(EpisodeError, match=r"episode \d+, step 2: ValueError: the simulator broke") as caught:
         sampler.sample(0, 20, initial_weights(spec.layer_sizes, 0))
     assert "reset seed" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", "its observation is [nan]"),
+        ("infinite", "its observation is [inf]"),
+        ("too large", "its observation is [inf]"),
+        ("shape", "an observation of shape (2,) instead of (1,)"),
+        ("text", "could not convert string to float"),
+        ("reward", "its reward is nan"),
+        ("no reward", "its reward is nan"),
+    ],
+)
+def test_what_an_environment_must_not_give_is_named_with_episode_and_step(kind: str, message: str) -> None:
+    env = EnvSpec("tests.environments:Spoils", {"kind": kind})
+    spec = policy_spec("tests.environments:ShortOrLong")
+    sampler = GymnasiumSampler(env, spec, seed=0)
+    with pytest.raises(EpisodeError) as caught:
+        sampler.sample(40, 3, initial_weights(spec.layer_sizes, 0))
+    assert "Spoils failed in episode 4" in caught.value.message
+    assert message in caught.value.message
+    step = 1 if "reward" in kind or kind in ("shape", "text") else 2
+    assert f"step {step}:" in caught.value.message
+
+
+def test_steps_are_counted_for_whoever_asks() -> None:
+    spec = policy_spec()
+    sampler = GymnasiumSampler(EnvSpec("CartPole-v1"), spec, seed=0)
+    played = sampler.sample(0, 5, initial_weights(spec.layer_sizes, 0))
+    assert sampler.steps == played.lengths.sum() + 5

@@ -53,6 +53,9 @@ TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION)
 class Sampler(Protocol):
     """Plays complete episodes with a policy."""
 
+    steps: int
+    """Environment steps and resets so far."""
+
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
         """Play episodes ``first_episode`` to ``first_episode + num_episodes - 1`` to their ends.
 

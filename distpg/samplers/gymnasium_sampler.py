@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.envs import Env, EnvSpec, first_action, flat_observation, make_env
+from distpg.envs import Env, EnvSpec, first_action, make_env
+from distpg.episodes import episode_starts
 from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
 from distpg.policies import PolicySpec, Weights, choose, features, preferences, softmax
 from distpg.samplers import TRAINING, Play, Trajectories
@@ -46,16 +47,27 @@ class GymnasiumSampler:
         self._envs: list[Env] = []
         self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
+        self._shape: tuple[int, ...] = ()
+        self.steps = 0
 
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
         """As :class:`distpg.samplers.Sampler`."""
         while len(self._envs) < num_episodes:
             self._envs.append(self._make(len(self._envs)))
             self._first_action = first_action(self._envs[-1])
+            self._shape = self._envs[-1].observation_space.shape or ()
         episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
         record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
+        # A number that is not finite is an error of the environment, found below, and not worth a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._play_all(record, episodes, weights)
+        played = record.trajectories()
+        self._check_finite(played, first_episode)
+        return played
+
+    def _play_all(self, record: _Record, episodes: NDArray[np.int64], weights: Weights) -> None:
         observations = self._reset(episodes)
-        playing = np.arange(num_episodes)
+        playing = np.arange(len(episodes))
         t = 0
         while len(playing):
             if t % _RANDOM_BLOCK == 0:
@@ -73,14 +85,14 @@ class GymnasiumSampler:
                 going = np.array([lane not in ended for lane in playing.tolist()])
                 playing, observations, rows = playing[going], observations[going], rows[going]
             t += 1
-        return record.trajectories()
 
     def _reset(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
         observations = []
         for env, episode in zip(self._envs, episodes.tolist(), strict=False):
             seed = environment_seed(self._seed, episode, self._play.seed_stream)
             try:
-                observations.append(flat_observation(env.reset(seed=seed)[0]))
+                observations.append(self._flat(env.reset(seed=seed)[0]))
+                self.steps += 1
             except Exception as error:
                 raise self._failure(error, episode, 0) from error
         return np.stack(observations)
@@ -100,14 +112,35 @@ class GymnasiumSampler:
                 observation, reward, terminated, truncated, _ = self._envs[lane].step(
                     action + self._first_action
                 )
+                observations[row] = self._flat(observation)
+                record.rewards[t, lane] = reward
             except Exception as error:
                 raise self._failure(error, int(episodes[lane]), t) from error
-            observations[row] = np.ravel(observation)
-            record.rewards[t, lane] = reward
+            self.steps += 1
             if terminated or truncated:
                 record.end(lane, t + 1, bool(terminated))
                 ended.add(lane)
         return observations, ended
+
+    def _flat(self, observation: object) -> NDArray[np.float32]:
+        array = np.asarray(observation, np.float32)
+        if array.shape != self._shape:
+            raise ValueError(f"an observation of shape {array.shape} instead of {self._shape}")
+        return array.reshape(-1)
+
+    def _check_finite(self, played: Trajectories, first_episode: int) -> None:
+        """One look at everything costs a thousandth of one at each step.
+
+        Raises:
+            EpisodeError: An observation or a reward is NaN or infinite, or too large for float32.
+        """
+        for name, values in (("observation", played.observations), ("reward", played.rewards)):
+            if not np.isfinite(values).all():
+                row = int(np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0][0])
+                lane = int(np.searchsorted(episode_starts(played.lengths), row, side="right")) - 1
+                t = row - int(episode_starts(played.lengths)[lane])
+                value = values[row].tolist()
+                raise self._failure(ValueError(f"its {name} is {value}"), first_episode + lane, t)
 
     def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
         if isinstance(error, gymnasium.error.DependencyNotInstalled):

@@ -10,6 +10,7 @@ import distpg
 from distpg.config import TrainConfig
 from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec, tasks_of_iteration
 from distpg.episodes import EpisodeBatch
+from distpg.messages import Rules
 from distpg.policies import initial_weights
 from tests.conftest import policy_spec
 
@@ -29,7 +30,7 @@ def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> No
     spec = env_runner_spec(TrainConfig(seed=4), policy)
     weights = initial_weights(policy.layer_sizes, 4)
     here = InProcessEnvRunnerGroup(spec)
-    there = RayEnvRunnerGroup(spec, num_env_runners, FEW_CPUS, on_event=lambda event: None)
+    there = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
     for iteration, (episodes, per_task) in enumerate([(7, 1), (10, 3), (64, 8), (1, 1)]):
         tasks = tasks_of_iteration(iteration, episodes, per_task, 0)
         assert as_bytes(there.collect(tasks, weights)) == as_bytes(here.collect(tasks, weights))
@@ -79,7 +80,7 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     if num_env_runners == 0:
         group = InProcessEnvRunnerGroup(spec)
     else:
-        group = RayEnvRunnerGroup(spec, num_env_runners, FEW_CPUS, on_event=lambda event: None)
+        group = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
     tasks = [Task(first, 10, 0) for first in range(0, 2000, 10)]
     lengths = group.collect(tasks, initial_weights(policy.layer_sizes, 0)).lengths
     group.close()
@@ -101,9 +102,10 @@ def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
     tasks = tasks_of_iteration(0, 12, 1, 0)
     expected = InProcessEnvRunnerGroup(env_runner_spec(calm, policy)).collect(tasks, weights)
     events: list[dict[str, object]] = []
-    group = RayEnvRunnerGroup(env_runner_spec(deadly, policy), 2, FEW_CPUS, events.append)
+    group = RayEnvRunnerGroup(env_runner_spec(deadly, policy), FEW_CPUS, Rules(2), events.append)
     assert as_bytes(group.collect(tasks, weights)) == as_bytes(expected)
     assert marker.exists()
+    group.wait_for(2)
     assert group.num_restarts == 1
     assert [event["event"] for event in events].count("env_runner_died") == 1
     group.close()

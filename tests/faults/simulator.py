@@ -1,0 +1,462 @@
+"""The real dispatcher, driven by simulated runners in virtual time under seeded faults.
+
+``python -m tests.faults.simulator`` runs many schedules and prints what happened; ``--seed N --schedules 1``
+repeats the one with that number.
+"""
+
+import argparse
+import heapq
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from distpg.dispatch import Dispatcher
+from distpg.env_runners import Task, tasks_of_iteration
+from distpg.messages import (
+    Accept,
+    Answered,
+    Ask,
+    Command,
+    Died,
+    Differ,
+    Event,
+    GiveUp,
+    Heard,
+    Joined,
+    Rules,
+    Search,
+    Send,
+    Start,
+    Stop,
+    TimePassed,
+)
+
+TICK_S = 0.25
+HEARTBEAT_S = 0.002
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Faults are chances: per second of the whole fleet, per call, per start, or per episode."""
+
+    runners: int = 4
+    iterations: int = 2
+    episodes: int = 12
+    episodes_per_task: int = 2
+    step_s: float = 0.001
+    mean_steps: int = 50
+    deaths_per_s: float = 0.0
+    freezes_per_s: float = 0.0
+    thaw: float = 0.0
+    slow_runners: float = 0.0
+    mass_losses_per_s: float = 0.0
+    bad_starts: float = 0.0
+    wrong: float = 0.0
+    transient_failures: float = 0.0
+    failing_episode: int | None = None
+    deadly_episode: int | None = None
+    hanging_episode: int | None = None
+    audit_every: int = 0
+    recycle_after: int | None = None
+    start_s: float = 0.5
+
+
+def random_scenario(rng: random.Random) -> Scenario:
+    """Most are small, so that there is time for many."""
+    runners = rng.choice([1, 1, 2, 2, 3, 4, 8])
+    episodes = rng.choice([1, 2, 5, 12, 24])
+    if rng.random() < 0.001:
+        runners, episodes = rng.choice([(100, 400), (1000, 2000)])
+
+    def sometimes(value: float) -> float:
+        return value if rng.random() < 0.35 else 0.0
+
+    poison = rng.choice([None] * 9 + ["failing_episode", "deadly_episode", "hanging_episode"])
+    return Scenario(
+        runners=runners,
+        iterations=rng.choice([1, 2, 3]),
+        episodes=episodes,
+        episodes_per_task=rng.choice([1, 1, 2, 4]),
+        mean_steps=rng.choice([5, 50, 400]),
+        deaths_per_s=sometimes(rng.choice([0.5, 2.0])),
+        freezes_per_s=sometimes(rng.choice([0.2, 1.0])),
+        thaw=rng.random(),
+        slow_runners=sometimes(0.3),
+        mass_losses_per_s=sometimes(0.1),
+        bad_starts=sometimes(0.3),
+        wrong=sometimes(0.2),
+        transient_failures=sometimes(0.02),
+        audit_every=rng.choice([0, 1, 3]),
+        recycle_after=rng.choice([None, None, 1, 5]),
+        **({} if poison is None else {poison: rng.randrange(episodes)}),
+    )
+
+
+class BrokenPromiseError(AssertionError):
+    """The dispatcher broke a promise."""
+
+
+@dataclass
+class SimulatedRunner:
+    speed: float
+    frozen: bool = False
+    hangs: bool = False
+    call: int = 0
+    tasks: tuple[Task, ...] = ()
+    since: float = 0.0
+    ends: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What came of a schedule."""
+
+    seconds: float = 0.0
+    busy_s: float = 0.0
+    accepted: int = 0
+    gave_up: GiveUp | None = None
+    counts: Counter = field(default_factory=Counter)
+
+
+class Simulation:
+    def __init__(self, scenario: Scenario, seed: int, lengths: Callable[[int], int] | None = None) -> None:
+        self.scenario = scenario
+        self.rng = random.Random(seed)
+        self.lengths = lengths or self._drawn_length
+        self._length_of: dict[int, int] = {}
+        self.audited: set[Task] = set()
+        rules = Rules(
+            num_runners=scenario.runners,
+            silent_after_s=4.0,
+            start_timeout_s=10.0,
+            recycle_after=scenario.recycle_after,
+            is_audited=self._is_audited,
+        )
+        self.dispatcher = Dispatcher(rules)
+        self.now = 0.0
+        self.queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.numbers = itertools.count()
+        self.runners: dict[int, SimulatedRunner] = {}
+        self.plan: list[Task] = []
+        self.accepted: dict[Task, str] = {}
+        self.answers: dict[Task, set[str]] = {}
+        self.differing: set[Task] = set()
+        self.wrong_first: set[Task] = set()
+        self.outcome = Outcome()
+        self.events = 0
+
+    def _drawn_length(self, episode: int) -> int:
+        if episode not in self._length_of:
+            mean = self.scenario.mean_steps
+            self._length_of[episode] = 1 + int(random.Random(episode).expovariate(1 / mean))
+        return self._length_of[episode]
+
+    def _is_audited(self, task: Task) -> bool:
+        every = self.scenario.audit_every
+        audited = bool(every) and task.first_episode % every == 0
+        if audited:
+            self.audited.add(task)
+        return audited
+
+    def run(self) -> Outcome:
+        scenario = self.scenario
+        self._plan_faults()
+        self._handle(TimePassed())
+        self._after(TICK_S, self._tick)
+        for iteration in range(scenario.iterations):
+            self.plan = tasks_of_iteration(
+                iteration, scenario.episodes, scenario.episodes_per_task, weights_seq_no=iteration
+            )
+            self.accepted = {}
+            self._apply(self.dispatcher.add(self.plan, self.now))
+            while not self.dispatcher.done and self.outcome.gave_up is None:
+                self._next_event()
+            if self.outcome.gave_up is not None:
+                break
+            if set(self.accepted) != set(self.plan):
+                raise BrokenPromiseError(f"accepted {len(self.accepted)} of {len(self.plan)} tasks")
+            for task in self.plan:
+                if task in self.audited and len(self.answers[task]) > 1 and task not in self.differing:
+                    raise BrokenPromiseError(f"{task} was audited and its answers differ, unnoticed")
+            self.outcome.accepted += sum(task.num_episodes for task in self.accepted)
+        self._check_end()
+        self.outcome.seconds = self.now
+        return self.outcome
+
+    def _check_end(self) -> None:
+        scenario, gave_up = self.scenario, self.outcome.gave_up
+        poisons = {
+            scenario.failing_episode: "failed",
+            scenario.deadly_episode: "died",
+            scenario.hanging_episode: "died",
+        }
+        poisons.pop(None, None)
+        if gave_up is None:
+            if poisons:
+                raise BrokenPromiseError("an episode that cannot be played was accepted")
+            return
+        if gave_up.task is None:
+            if not (scenario.bad_starts or scenario.deaths_per_s or scenario.mass_losses_per_s):
+                raise BrokenPromiseError("no runner starts, though all do")
+            return
+        # Three faults in a row at one task, and few elsewhere, cannot be told from a task that kills.
+        unlucky = self.outcome.counts["killed"] + self.outcome.counts["frozen"] > 2
+        episodes = range(gave_up.task.first_episode, gave_up.task.first_episode + gave_up.task.num_episodes)
+        if gave_up.why == "failed":
+            named = scenario.failing_episode in episodes or scenario.transient_failures > 0
+        else:
+            named = bool(set(episodes) & set(poisons)) or unlucky
+        if not named:
+            raise BrokenPromiseError(f"gave up {gave_up}, which is harmless")
+
+    def _plan_faults(self) -> None:
+        scenario = self.scenario
+        for rate, fault in (
+            (scenario.deaths_per_s, self._kill_one),
+            (scenario.freezes_per_s, self._freeze_one),
+            (scenario.mass_losses_per_s, self._kill_many),
+        ):
+            if rate:
+                self._repeat(rate, fault)
+
+    def _repeat(self, rate: float, fault: Callable[[], None]) -> None:
+        def again() -> None:
+            # Faults become rarer, so that work that takes longer than their distance ends too.
+            fault()
+            self._after(self.rng.expovariate(rate) * (1 + self.now / 20), again)
+
+        self._after(self.rng.expovariate(rate), again)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (self.now + seconds, next(self.numbers), action))
+
+    def _next_event(self) -> None:
+        self.now, _, action = heapq.heappop(self.queue)
+        self.events += 1
+        if self.now > 3000 or self.events > 2_000_000:
+            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._work}")
+        action()
+
+    def _tick(self) -> None:
+        self._handle(TimePassed())
+        self._after(TICK_S, self._tick)
+
+    def _handle(self, event: Event) -> None:
+        if self.outcome.gave_up is not None:
+            return
+        self._apply(self.dispatcher.handle(event, self.now))
+        idle = self.dispatcher._fleet.idle
+        if idle and any(self.dispatcher._work[task].answer is None for task in self.dispatcher._pending):
+            raise BrokenPromiseError("a task waits while a runner is idle")
+        if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
+            raise BrokenPromiseError("the number of ready runners is wrong")
+
+    def _apply(self, commands: list[Command]) -> None:
+        for command in commands:
+            self.outcome.counts[type(command).__name__] += 1
+            if isinstance(command, Start):
+                self._start(command.runner)
+            elif isinstance(command, Stop):
+                self.outcome.counts[command.why] += 1
+                # A frozen one may have been about to answer: late answers of the gone must change nothing.
+                self.runners.pop(command.runner, None)
+            elif isinstance(command, Send):
+                self.outcome.counts[command.why] += 1
+                self._send(command)
+            elif isinstance(command, Ask):
+                self._ask(command.runner)
+            elif isinstance(command, Accept):
+                if command.task in self.accepted or command.task not in self.plan:
+                    raise BrokenPromiseError(f"{command.task} accepted twice, or never asked for")
+                self.accepted[command.task] = self._last_digest[command.task]
+            elif isinstance(command, Differ):
+                self.differing.add(command.task)
+            elif isinstance(command, GiveUp):
+                self.outcome.gave_up = command
+            else:
+                assert isinstance(command, Search)
+
+    def _start(self, number: int) -> None:
+        scenario = self.scenario
+        self.runners[number] = SimulatedRunner(speed=self._start_speed(number))
+        fate = self.rng.random()
+
+        def joined() -> None:
+            if number in self.runners:
+                self._handle(Joined(number))
+
+        if fate < scenario.bad_starts / 2:
+            self._after(self.rng.random(), lambda: self._die(number))
+        elif fate >= scenario.bad_starts:  # those between take for ever
+            self._after(scenario.start_s * (0.5 + self.rng.random()), joined)
+
+    def _start_speed(self, number: int) -> float:
+        return 10.0 if self.rng.random() < self.scenario.slow_runners else 1.0
+
+    def _send(self, command: Send) -> None:
+        runner = self.runners.get(command.runner)
+        if runner is None:
+            return  # it died, and the dispatcher has yet to be told
+        scenario = self.scenario
+        runner.call += 1
+        runner.tasks, runner.since = command.tasks, self.now
+        steps = sum(self._steps(task) for task in command.tasks)
+        seconds = steps * scenario.step_s * runner.speed
+        runner.ends = self.now + seconds
+        number, call = command.runner, runner.call
+        episodes = [
+            e for t in command.tasks for e in range(t.first_episode, t.first_episode + t.num_episodes)
+        ]
+        if scenario.hanging_episode in episodes:
+            runner.hangs = True  # it answers heartbeats, and makes no step
+        elif scenario.deadly_episode in episodes:
+            self._after(seconds * self.rng.random(), lambda: self._die(number))
+        else:
+            self._after(seconds, lambda: self._answer(number, call, steps, seconds))
+
+    def _steps(self, task: Task) -> int:
+        return sum(self.lengths(task.first_episode + k) for k in range(task.num_episodes))
+
+    def _answer(self, number: int, call: int, steps: int, seconds: float) -> None:
+        runner = self.runners.get(number)
+        if runner is None or runner.call != call or not runner.tasks:
+            # The process is gone, but what it sent may still be on its way.
+            self._handle(Answered(number, seconds, steps, ())) if runner is None else None
+            return
+        if runner.frozen:
+            self._after(0.05, lambda: self._answer(number, call, steps, seconds))
+            return
+        digests: list[str | None] = []
+        for task in runner.tasks:
+            digest: str | None = f"{task.first_episode}"
+            failing = self.scenario.failing_episode
+            if (
+                failing is not None and 0 <= failing - task.first_episode < task.num_episodes
+            ) or self.rng.random() < self.scenario.transient_failures:
+                digest = None
+            elif self.rng.random() < self.scenario.wrong:
+                digest = f"wrong {next(self.numbers)}"
+            if digest is not None:
+                self.answers.setdefault(task, set()).add(digest)
+                self._last_digest[task] = digest
+            digests.append(digest)
+        runner.tasks = ()
+        self.outcome.busy_s += seconds
+        self._handle(Answered(number, seconds, steps, tuple(digests)))
+
+    @property
+    def _last_digest(self) -> dict[Task, str]:
+        return self.__dict__.setdefault("_digests", {})
+
+    def _ask(self, number: int) -> None:
+        def hear() -> None:
+            runner = self.runners.get(number)
+            if runner is not None and not runner.frozen and runner.tasks:
+                steps = int((self.now - runner.since) / (self.scenario.step_s * runner.speed))
+                self._handle(Heard(number, 0 if runner.hangs else steps))
+
+        self._after(HEARTBEAT_S, hear)
+
+    def _die(self, number: int) -> None:
+        if self.runners.pop(number, None) is not None:
+            self.outcome.counts["killed"] += 1
+            self._handle(Died(number))
+
+    def _kill_one(self) -> None:
+        if self.runners:
+            self._die(self.rng.choice(list(self.runners)))
+
+    def _kill_many(self) -> None:
+        for number in list(self.runners):
+            if self.rng.random() < 0.8:
+                self._die(number)
+
+    def _freeze_one(self) -> None:
+        if self.runners:
+            runner = self.runners[self.rng.choice(list(self.runners))]
+            runner.frozen = True
+            self.outcome.counts["frozen"] += 1
+            if self.rng.random() < self.scenario.thaw:
+                self._after(self.rng.expovariate(0.5), lambda: setattr(runner, "frozen", False))
+
+
+LENGTHS: dict[str, Callable[[random.Random], float]] = {
+    "constant": lambda rng: 1.0,
+    "exponential": lambda rng: rng.expovariate(1.0),
+    "lognormal": lambda rng: rng.lognormvariate(-0.5, 1.0),
+    "5 % x 19": lambda rng: 19.0 if rng.random() < 0.05 else 1.0,
+}
+
+
+def utilisation(kind: str, runners: int, episodes_per_runner: int, iterations: int = 4) -> float:
+    """Share of the runners' time that is spent on steps, without faults, one episode a task."""
+    rng = random.Random(1)
+    lengths = [
+        max(1, round(400 * LENGTHS[kind](rng))) for _ in range(iterations * runners * episodes_per_runner)
+    ]
+    scenario = Scenario(
+        runners=runners,
+        iterations=iterations,
+        episodes=runners * episodes_per_runner,
+        episodes_per_task=1,
+        start_s=0.0,
+    )
+    outcome = Simulation(scenario, 0, lengths.__getitem__).run()
+    return sum(lengths) * scenario.step_s / (runners * outcome.seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first schedule; the next ones count up")
+    options = parser.parse_args()
+    counts: Counter = Counter()
+    started = time.perf_counter()
+    for seed in range(options.seed, options.seed + options.schedules):
+        scenario = random_scenario(random.Random(seed))
+        try:
+            outcome = Simulation(scenario, seed).run()
+        except Exception as error:
+            raise SystemExit(
+                f"schedule {seed} failed: {type(error).__name__}: {error}\n{scenario}"
+            ) from error
+        counts += outcome.counts
+        counts["episodes accepted once"] += outcome.accepted
+        if outcome.gave_up is not None:
+            counts[f"gave up: {outcome.gave_up.why}"] += 1
+    seconds = time.perf_counter() - started
+    print(f"{options.schedules} schedules in {seconds:.1f} s, each as promised")
+    for name, count in sorted(counts.items()):
+        print(f"  {name:<24}{count:>10,}")
+    for runners in (1000,):
+        large = Scenario(
+            runners=runners,
+            episodes=4 * runners,
+            episodes_per_task=1,
+            mean_steps=400,
+            deaths_per_s=20,
+            freezes_per_s=5,
+            thaw=0.5,
+            slow_runners=0.05,
+            mass_losses_per_s=0.1,
+            bad_starts=0.1,
+            audit_every=100,
+        )
+        started = time.perf_counter()
+        outcome = Simulation(large, 1).run()
+        print(
+            f"{runners} runners, {outcome.accepted} episodes under faults: "
+            f"{outcome.counts['killed']} killed, {outcome.counts['frozen']} frozen, "
+            f"in {time.perf_counter() - started:.1f} s"
+        )
+    print("\nUtilisation of 64 runners without faults, by length of episodes and episodes per runner:")
+    for kind in LENGTHS:
+        row = "  ".join(f"{each:>2}: {utilisation(kind, 64, each):.2f}" for each in (1, 4, 16))
+        print(f"  {kind:<12}{row}")
+
+
+if __name__ == "__main__":
+    main()

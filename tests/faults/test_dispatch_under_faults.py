@@ -1,0 +1,74 @@
+"""Seeded schedules of faults in virtual time; ``scripts/bench simulator`` runs ten thousand."""
+
+import random
+
+import pytest
+
+from tests.faults.simulator import Scenario, Simulation, random_scenario, utilisation
+
+
+@pytest.mark.parametrize("first", range(0, 1500, 100))
+def test_every_promise_holds_under_random_faults(first: int) -> None:
+    for seed in range(first, first + 100):
+        Simulation(random_scenario(random.Random(seed)), seed).run()
+
+
+def test_a_schedule_is_repeated_by_its_seed() -> None:
+    scenario = random_scenario(random.Random(7))
+    first, again = (Simulation(scenario, 7).run() for _ in range(2))
+    assert (first.seconds, first.counts) == (again.seconds, again.counts)
+
+
+def test_five_hundred_runners_and_mass_loss() -> None:
+    scenario = Scenario(
+        runners=500,
+        episodes=1000,
+        episodes_per_task=1,
+        mean_steps=400,
+        deaths_per_s=20,
+        mass_losses_per_s=0.3,
+    )
+    outcome = Simulation(scenario, 1).run()
+    assert outcome.accepted == 2000
+    assert outcome.counts["killed"] > 200
+
+
+@pytest.mark.parametrize("poison", ["failing_episode", "deadly_episode", "hanging_episode"])
+@pytest.mark.parametrize("runners", [1, 3])
+def test_the_episode_that_cannot_be_played_is_named(poison: str, runners: int) -> None:
+    scenario = Scenario(runners=runners, episodes=24, episodes_per_task=8, **{poison: 13})
+    gave_up = Simulation(scenario, 0).run().gave_up
+    assert gave_up is not None
+    assert gave_up.task is not None
+    if poison == "failing_episode":
+        assert 13 in range(gave_up.task.first_episode, gave_up.task.first_episode + 8)
+    else:
+        assert (gave_up.task.first_episode, gave_up.task.num_episodes) == (13, 1)
+
+
+def test_wrong_answers_are_found_at_the_audited_rate() -> None:
+    """Of the answers that are wrong, those to audited tasks are found, and no others (without hedges)."""
+    scenario = Scenario(runners=4, iterations=40, episodes=25, episodes_per_task=1, wrong=0.1, audit_every=5)
+    simulation = Simulation(scenario, 3)
+    outcome = simulation.run()
+    audited = simulation.audited
+    wrong = {task for task, digests in simulation.answers.items() if len(digests) > 1}
+    assert outcome.counts["Differ"] == len(wrong)
+    assert wrong <= audited
+    # Two answers, each wrong with probability 0.1, to 200 audited tasks: 38 +- 5.5.
+    assert abs(len(wrong) - 0.19 * len(audited)) < 4 * 5.5
+
+
+def test_one_slow_runner_of_four_costs_little() -> None:
+    def seconds(slow: int | None) -> float:
+        simulation = Simulation(
+            Scenario(runners=4, iterations=1, episodes=64, episodes_per_task=1, start_s=0), 0, lambda e: 300
+        )
+        simulation._start_speed = lambda number: 10.0 if number == slow else 1.0
+        return simulation.run().seconds
+
+    assert seconds(slow=2) < 1.5 * seconds(slow=None)
+
+
+def test_constant_lengths_keep_everyone_busy() -> None:
+    assert utilisation("constant", 16, 4) > 0.98
