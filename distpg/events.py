@@ -56,6 +56,12 @@ def read_events(run: Path) -> list[Event]:
     return events
 
 
+def why_not_reproducible(run: Path) -> str | None:
+    """The first reason that a run's events give, of this process or of one that it goes on from."""
+    reasons = [event.get("why") for event in read_events(run) if event.get("event") == "not_reproducible"]
+    return str(reasons[0]) if reasons else None
+
+
 def describe(event: Event) -> str:
     """An event in one line for people: its kind, then what is known of it."""
     details = ", ".join(

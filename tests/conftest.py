@@ -13,6 +13,13 @@ from distpg.ray_cluster import ray_cluster
 assert distpg  # imported first: it pins the numerics of the libraries that the tests import
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _verdicts_of_these_tests_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray() -> Iterator[None]:
     """One Ray cluster, as distpg starts it, for every test that needs one."""
