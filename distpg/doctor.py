@@ -46,7 +46,7 @@ def examine_machine(address: str | None = None) -> Iterator[Finding]:
     yield _python()
     lower_bounds = _lower_bounds()
     for package in _PACKAGES:
-        yield _package(package, lower_bounds.get(package))
+        yield examine_package(package, lower_bounds.get(package))
     yield _cpus()
     yield _memory()
     yield _disk(Path.cwd())
@@ -71,7 +71,8 @@ def _lower_bounds() -> dict[str, str]:
     return {match[1].lower(): match[2] for match in found if match}
 
 
-def _package(name: str, oldest: str | None) -> Finding:
+def examine_package(name: str, oldest: str | None) -> Finding:
+    """Whether a package is installed, and new enough."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -200,6 +200,36 @@ class Unseeded(Walk):
         return self.generator.normal()
 
 
+class Everything(Walk):
+    """All defects at once that do not hide each other."""
+
+    resets = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def disturbance(self) -> float:
+        order = int("".join({str(number) for number in range(10)})) / 1e10
+        return order + random.random() + np.random.random() + time.monotonic() % 1 + self.resets / 10
+
+
+class Talks(Walk):
+    """Prints."""
+
+    def disturbance(self) -> float:
+        print("hello")
+        return 0.0
+
+
+class Slow(Walk):
+    """20 steps a second."""
+
+    def disturbance(self) -> float:
+        time.sleep(0.05)
+        return 0.0
+
+
 class EndsItsProcess(Walk):
     """Ends its process at the first step, in silence."""
 
@@ -211,6 +241,7 @@ class EndsItsProcess(Walk):
 
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Drawn, Unrepeatable),
-    *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded, EndsItsProcess),
+    *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
+    *(Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
