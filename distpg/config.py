@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import typing
 from dataclasses import dataclass, field, fields, replace
@@ -175,6 +176,7 @@ class TrainConfig:
             )
 
 
+@functools.cache
 def _types() -> dict[str, Any]:
     return typing.get_type_hints(TrainConfig)
 
