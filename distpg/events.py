@@ -13,6 +13,9 @@ from distpg.run_directory import storage_error, strict_json
 
 Event = dict[str, Any]
 
+# What was found out about the environment before the run, or shown by an audit during it.
+_AGAINST_REPRODUCIBLE = ("not_reproducible", "answers_differ")
+
 
 class EventLog:
     """Appends events to events.jsonl, each with its UTC time, and tells a listener of them."""
@@ -57,9 +60,9 @@ def read_events(run: Path) -> list[Event]:
 
 
 def why_not_reproducible(run: Path) -> str | None:
-    """The first reason that a run's events give, of this process or of one that it goes on from."""
-    reasons = [event.get("why") for event in read_events(run) if event.get("event") == "not_reproducible"]
-    return str(reasons[0]) if reasons else None
+    """The first reason that a run's events give, of this process or of those that it goes on from."""
+    reasons = (event.get("why") for event in read_events(run) if event.get("event") in _AGAINST_REPRODUCIBLE)
+    return next((str(why) for why in reasons), None)
 
 
 def describe(event: Event) -> str:

@@ -89,6 +89,15 @@ def test_a_run_that_cannot_be_repeated_says_so(
     assert not (in_tmp_path / "empty").exists()
 
 
+def test_answers_that_differ_make_a_run_unreproducible(in_tmp_path: Path) -> None:
+    """Who fixes the mode is not checked at the start; the audit of each task finds out."""
+    result = distpg.train(config_of("Unrepeatable", env_reuse="episode", audit_every=1, run_dir="run"))
+    assert not result.reproducible
+    assert result.not_reproducible_because == "episode 0 played twice gave two results"
+    sound = distpg.train(config_of("SurvivesReset", env_reuse="episode", audit_every=1, run_dir="sound"))
+    assert sound.reproducible
+
+
 def test_replay_uses_the_mode_of_the_run(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distpg.train(config_of("SurvivesReset", run_dir="run"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(in_tmp_path / "empty"))
