@@ -128,13 +128,15 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
     pinned, same, *others = _play(
         spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
     )
-    if differs(pinned.first, same.first):
+    outlives = differs(pinned.first, pinned.again)
+    # Where something outlives an environment, only the first play of each process has the same before it: how
+    # far others go is a matter of time.
+    plays = {"0": pinned.first["0"]} if outlives else pinned.first
+    if differs(plays, same.first):
         # All the others would differ as well, whatever they vary.
         return ("other",)
-    causes = [
-        cause for cause, other in zip(varied, others, strict=True) if differs(pinned.first, other.first)
-    ]
-    if differs(pinned.first, pinned.again):
+    causes = [cause for cause, other in zip(varied, others, strict=True) if differs(plays, other.first)]
+    if outlives:
         causes.append("process")
     elif differs(pinned.first, pinned.used):
         causes.append("reset")
