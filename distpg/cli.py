@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distpg.command_line import (
+    DoctorOptions,
     EvaluateOptions,
     Origin,
     PlotOptions,
@@ -36,6 +38,7 @@ commands:
   evaluate RUN  play episodes with a run's policy
   replay RUN    play an episode of a run again: --episode K
   plot RUN...   draw the learning curve and variance of one or more runs
+  doctor        check this machine, and whether an environment is reproducible: --env-id ID
 
 distpg COMMAND --help lists a command's options with their defaults.
 distpg --version prints the version.
@@ -88,7 +91,7 @@ def _run(arguments: list[str]) -> int:
 
         print(f"distpg {__version__}")
     elif command in _COMMANDS:
-        _COMMANDS[command](rest)
+        return _COMMANDS[command](rest) or 0
     else:
         close = get_close_matches(command, _COMMANDS, n=1)
         hint = f"Did you mean distpg {close[0]}?" if close else "distpg --help lists the commands."
@@ -216,10 +219,34 @@ def _plot(arguments: list[str]) -> None:
         print(f"{output / 'learning_curve.png'}\n{output / 'variance.png'}")
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {
+def _doctor(arguments: list[str]) -> int:
+    options = parse(DoctorOptions(), "distpg doctor", arguments)
+    if options.env_id is None and (options.env_kwargs or options.max_episode_steps is not None):
+        raise ConfigError(
+            "--env-kwargs and --max-episode-steps need --env-id",
+            "Example: distpg doctor --env-id CartPole-v1",
+        )
+
+    from distpg.doctor import examine_environment, examine_machine
+    from distpg.envs import EnvSpec
+
+    failed = False
+    checks = [examine_machine(options.address)]
+    if options.env_id is not None:
+        spec = EnvSpec(options.env_id, options.env_kwargs, options.max_episode_steps)
+        checks.append(examine_environment(spec))
+    for finding in itertools.chain(*checks):
+        failed = failed or finding.status == "fail"
+        if not options.quiet or finding.status == "fail":
+            print(finding, flush=True)
+    return 1 if failed else 0
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": _train,
     "resume": _resume,
     "evaluate": _evaluate,
     "replay": _replay,
     "plot": _plot,
+    "doctor": _doctor,
 }

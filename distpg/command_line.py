@@ -99,6 +99,23 @@ class PlotOptions(Verbosity):
     """Directory for the figures; default: the run's own, or for several runs the working directory"""
 
 
+@dataclass(frozen=True)
+class DoctorOptions(Verbosity):
+    """Check this machine, and an environment if one is named, before a long run.
+
+    Exit code 1 if something fails.
+    """
+
+    env_id: str | None = None
+    """Environment to check: whether it is a function of its seed and actions, and its speed"""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, as JSON"""
+    max_episode_steps: int | None = None
+    """Cut episodes at this many steps; default: the environment's own limit"""
+    address: str | None = None
+    """Ray cluster that must answer"""
+
+
 OptionsT = TypeVar("OptionsT")
 
 

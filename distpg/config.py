@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import typing
 from dataclasses import dataclass, field, fields, replace
@@ -175,6 +176,7 @@ class TrainConfig:
             )
 
 
+@functools.cache
 def _types() -> dict[str, Any]:
     return typing.get_type_hints(TrainConfig)
 
@@ -235,8 +237,17 @@ def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
     return min(64, max(1, episodes_per_iteration // 64))
 
 
-def resolve_config(config: TrainConfig, reward_threshold: float | None) -> TrainConfig:
-    """``config`` with every ``auto`` that does not depend on the machine replaced by its value."""
+def resolve_config(
+    config: TrainConfig,
+    reward_threshold: float | None,
+    env_reuse: Literal["always", "task", "episode"] = "always",
+) -> TrainConfig:
+    """``config`` with every ``auto`` that does not depend on the machine replaced by its value.
+
+    Args:
+        reward_threshold: What the environment calls solved.
+        env_reuse: How the environment may be reused.
+    """
     changes: dict[str, Any] = {}
     if config.episodes_per_task == "auto":
         changes["episodes_per_task"] = automatic_episodes_per_task(config.episodes_per_iteration)
@@ -246,6 +257,8 @@ def resolve_config(config: TrainConfig, reward_threshold: float | None) -> Train
         changes["max_env_steps"] = 1_000_000 if config.max_iterations is None else None
     if config.sampler == "auto":
         changes["sampler"] = "gymnasium"
+    if config.env_reuse == "auto":
+        changes["env_reuse"] = env_reuse
     return replace(config, **changes)
 
 

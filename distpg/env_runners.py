@@ -49,11 +49,14 @@ class EnvRunnerSpec:
     seed: int
     gamma: float
     returns: Returns
+    env_reuse: str = "always"
 
 
 def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
     """The part of a configuration that decides what an episode is."""
-    return EnvRunnerSpec(env_spec(config), policy, config.seed, config.gamma, config.returns)
+    return EnvRunnerSpec(
+        env_spec(config), policy, config.seed, config.gamma, config.returns, config.env_reuse
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class EnvRunner:
 
     def __init__(self, spec: EnvRunnerSpec) -> None:
         self._spec = spec
-        self._sampler: Sampler = GymnasiumSampler(spec.env, spec.policy, spec.seed)
+        self._sampler: Sampler = GymnasiumSampler(spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse)
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
         """Play the task's episodes to their ends and compute their discounted returns.

@@ -132,6 +132,7 @@ def evaluate(
         config.seed,
         play,
         lambda lane: _make(env_spec(config), recording if lane == 0 else None),
+        config.env_reuse,
     )
     returns, lengths = [], []
     for first in range(0, num_episodes, _EPISODES_PER_TASK):
@@ -139,8 +140,10 @@ def evaluate(
         played = sampler.sample(first, count, found.learner.weights)
         returns.append(played.episode_returns)
         lengths.append(played.lengths)
-        if recording is not None and first == 0:
+        if recording is not None:
             recording.save()
+            # Where each task has new environments, the next one would be recorded too.
+            recording = None
     sampler.close()
     return Evaluation(found.progress.iterations, np.concatenate(returns), np.concatenate(lengths))
 

@@ -13,6 +13,9 @@ from distpg.run_directory import storage_error, strict_json
 
 Event = dict[str, Any]
 
+# What was found out about the environment before the run, or shown by an audit during it.
+_AGAINST_REPRODUCIBLE = ("not_reproducible", "answers_differ")
+
 
 class EventLog:
     """Appends events to events.jsonl, each with its UTC time, and tells a listener of them."""
@@ -54,6 +57,12 @@ def read_events(run: Path) -> list[Event]:
             if isinstance(event, dict):
                 events.append(event)
     return events
+
+
+def why_not_reproducible(run: Path) -> str | None:
+    """The first reason that a run's events give, of this process or of those that it goes on from."""
+    reasons = (event.get("why") for event in read_events(run) if event.get("event") in _AGAINST_REPRODUCIBLE)
+    return next((str(why) for why in reasons), None)
 
 
 def describe(event: Event) -> str:

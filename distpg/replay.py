@@ -96,7 +96,7 @@ def replay(
             return recording.watch(env_spec(config))
         return make_env(env_spec(config), render_mode="human" if render else None)
 
-    sampler = GymnasiumSampler(env_spec(config), policy, config.seed, TRAINING, make)
+    sampler = GymnasiumSampler(env_spec(config), policy, config.seed, TRAINING, make, config.env_reuse)
     try:
         played = _play(sampler, task, weights, episode)
     finally:

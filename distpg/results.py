@@ -21,6 +21,7 @@ class Result:
         wall_s: Seconds from the call to the end of training, over all resumptions.
         train_s: The same without start-up.
         reproducible: Whether the same config and seed give the same weights again.
+        not_reproducible_because: Why not, where it is known that they do not.
     """
 
     solved: bool
@@ -31,13 +32,20 @@ class Result:
     train_s: float
     weights_digest: str
     reproducible: bool
+    not_reproducible_because: str | None
     seed: int
     versions: dict[str, str | None]
     run_dir: str
 
 
 def make_result(
-    run: Path, config: TrainConfig, progress: Progress, weights_digest: str, wall_s: float, train_s: float
+    run: Path,
+    config: TrainConfig,
+    progress: Progress,
+    weights_digest: str,
+    wall_s: float,
+    train_s: float,
+    not_reproducible_because: str | None = None,
 ) -> Result:
     """The result of a run that ended with this progress and these weights."""
     solved = is_solved(progress, limits_of(config))
@@ -49,7 +57,8 @@ def make_result(
         wall_s=wall_s,
         train_s=train_s,
         weights_digest=weights_digest,
-        reproducible=True,
+        reproducible=not_reproducible_because is None,
+        not_reproducible_because=not_reproducible_because,
         seed=config.seed,
         versions=_versions(),
         run_dir=str(run),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,10 +31,10 @@ from distpg.env_runners import (
     is_audited,
     tasks_of_iteration,
 )
-from distpg.envs import env_spec, inspect_env
+from distpg.envs import EnvSpec, env_spec, inspect_env
 from distpg.episodes import EpisodeBatch
 from distpg.errors import EnvRunnersError, EpisodeError
-from distpg.events import Event, EventLog
+from distpg.events import Event, EventLog, why_not_reproducible
 from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
@@ -42,6 +43,7 @@ from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
 from distpg.policies import PolicySpec, policy_spec, weights_digest
 from distpg.recorder import Clock, Recorder
+from distpg.reproducibility import EnvReuse, verdict_of
 from distpg.results import Result, make_result, read_result, write_result
 from distpg.run_directory import exclusive, load_run_config, new_run_directory, write_atomically
 from distpg.schedules import learning_rate
@@ -66,10 +68,11 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
         KeyboardInterrupt: SIGINT or SIGTERM; the state after the last completed update is on disk.
     """
     clock = Clock()
-    config, policy = prepare(config)
+    events: list[Event] = []
+    config, policy = prepare(config, events.append)
     run = new_run_directory(config)
     with exclusive(run):
-        return _go(run, config, policy, clock, listeners or Listeners())
+        return _go(run, config, policy, clock, listeners or Listeners(), events_so_far=events)
 
 
 def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
@@ -114,15 +117,35 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         return _go(run, config, policy, clock, listeners, checkpoint, events)
 
 
-def prepare(config: TrainConfig) -> tuple[TrainConfig, PolicySpec]:
+def prepare(
+    config: TrainConfig, on_event: Callable[[Event], None] = lambda event: None
+) -> tuple[TrainConfig, PolicySpec]:
     """The configuration without ``auto`` (but for the runners), and the shape of its policy.
+
+    Args:
+        on_event: Told if the environment is not reproducible. It is checked only where ``env_reuse`` is
+            ``auto``, so never again for a run that has begun.
 
     Raises:
         ConfigError: The environment is not there, or does not suit the policy.
     """
-    env = inspect_env(env_spec(config))
-    config = resolve_config(config, env.reward_threshold)
-    return config, policy_spec(config, env.observation_size, env.num_actions)
+    spec = env_spec(config)
+    env = inspect_env(spec)
+    policy = policy_spec(config, env.observation_size, env.num_actions)
+    reuse: EnvReuse = "always"
+    if config.env_reuse == "auto":
+        reuse = _checked_reuse(spec, config.num_env_runners == 0, on_event)
+    return resolve_config(config, env.reward_threshold, reuse), policy
+
+
+def _checked_reuse(spec: EnvSpec, in_this_process: bool, on_event: Callable[[Event], None]) -> EnvReuse:
+    verdict = verdict_of(spec)
+    why = verdict.why_not_reproducible(os.environ.get("PYTHONHASHSEED") if in_this_process else "0")
+    if why is not None:
+        on_event({"event": "not_reproducible", "why": why})
+    if verdict.details is not None:
+        on_event({"event": "env_not_checked", "why": verdict.details})
+    return verdict.env_reuse
 
 
 def _go(
@@ -160,7 +183,8 @@ def _go(
                 with interrupts.held():
                     recorder.checkpoint(learner, progress)
     digest = weights_digest(learner.weights)
-    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s)
+    why = why_not_reproducible(run)
+    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, why)
     write_result(run, result)
     plot_run(run)
     return result

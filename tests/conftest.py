@@ -4,13 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import distpg
 from distpg.envs import EnvSpec, inspect_env
 from distpg.episodes import EpisodeBatch
 from distpg.policies import PolicySpec
 from distpg.ray_cluster import ray_cluster
 
-assert distpg  # imported first: it pins the numerics of the libraries that the tests import
+
+@pytest.fixture(scope="session", autouse=True)
+def _verdicts_of_these_tests_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Small environments for the tests; importable by runners as ``tests.environments:Id``."""
 
 import os
+import random
 import signal
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -125,5 +127,121 @@ class Unrepeatable(ShortOrLong):
         return observation, float(Unrepeatable.steps), terminated, truncated, info
 
 
-for env in (ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Drawn, Unrepeatable):
+class Walk(gymnasium.Env):
+    """20 steps; the observation is random and of size 2. A subclass says where else randomness comes from."""
+
+    observation_space = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observe(), {}
+
+    def step(self, action: int) -> Step:
+        self.t += 1
+        return self.observe(), float(action), self.t == 20, False, {}
+
+    def observe(self) -> np.ndarray:
+        return np.array([self.np_random.normal(), self.disturbance()], np.float32)
+
+    def disturbance(self) -> float:
+        return 0.0
+
+
+class SurvivesReset(Walk):
+    """Counts its resets."""
+
+    resets = -1
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def disturbance(self) -> float:
+        return float(self.resets)
+
+
+class PythonRandom(Walk):
+    """Uses the module ``random``."""
+
+    def disturbance(self) -> float:
+        return random.random()
+
+
+class NumpyRandom(Walk):
+    """Uses NumPy's global generator."""
+
+    def disturbance(self) -> float:
+        return np.random.random()
+
+
+class SetOrder(Walk):
+    """Goes through a set of strings in the set's own order."""
+
+    def disturbance(self) -> float:
+        return int("".join({str(number) for number in range(10)})) / 1e9
+
+
+class OnTheClock(Walk):
+    """Looks at the clock, in days."""
+
+    def disturbance(self) -> float:
+        return time.time() / 86400 % 10
+
+
+class Unseeded(Walk):
+    """Has a generator of its own, which reset(seed) does not seed."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng()
+
+    def disturbance(self) -> float:
+        return self.generator.normal()
+
+
+class Everything(Walk):
+    """All defects at once that do not hide each other."""
+
+    resets = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def disturbance(self) -> float:
+        order = int("".join({str(number) for number in range(10)})) / 1e10
+        return order + random.random() + np.random.random() + time.monotonic() % 1 + self.resets / 10
+
+
+class Talks(Walk):
+    """Prints."""
+
+    def disturbance(self) -> float:
+        print("hello")
+        return 0.0
+
+
+class Slow(Walk):
+    """20 steps a second."""
+
+    def disturbance(self) -> float:
+        time.sleep(0.05)
+        return 0.0
+
+
+class EndsItsProcess(Walk):
+    """Ends its process at the first step, in silence."""
+
+    def disturbance(self) -> float:
+        if self.t:
+            os._exit(3)
+        return 0.0
+
+
+for env in (
+    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Drawn, Unrepeatable),
+    *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
+    *(Everything, Talks, Slow, EndsItsProcess),
+):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

@@ -29,6 +29,8 @@ class GymnasiumSampler:
     Args:
         play: Which random numbers the episodes use, and whether the policy does.
         make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
+        env_reuse: ``always`` keeps a lane's environment for the next task. ``task`` and ``episode`` are one
+            here, since a lane plays one episode of a task: each task has environments of its own.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class GymnasiumSampler:
         seed: int,
         play: Play = TRAINING,
         make: Callable[[int], Env] | None = None,
+        env_reuse: str = "always",
     ) -> None:
         self._env_spec = env_spec
         self._policy_spec = policy_spec
         self._seed = seed
         self._play = play
         self._make = make or (lambda lane: make_env(env_spec))
+        self._keeps_envs = env_reuse not in ("task", "episode")
         self._envs: list[Env] = []
         self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
@@ -52,6 +56,8 @@ class GymnasiumSampler:
 
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
         """As :class:`distpg.samplers.Sampler`."""
+        if not self._keeps_envs:
+            self.close()
         while len(self._envs) < num_episodes:
             self._envs.append(self._make(len(self._envs)))
             self._first_action = first_action(self._envs[-1])

@@ -1,0 +1,175 @@
+"""Preflight: what this machine has, whether a cluster answers, and whether an environment can be trusted."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from distpg.env_trace import steps_per_s
+from distpg.envs import EnvSpec, inspect_env
+from distpg.errors import ClusterError, ConfigError
+from distpg.reproducibility import CAUSES, Verdict, examine
+
+_MIB, _GIB = 2**20, 2**30
+_SPEED_S = 0.5
+_CONNECT_S = 5.0
+_PACKAGES = ("numpy", "gymnasium", "torch", "ray")
+# Ray with two runners takes about this much.
+_ENOUGH_MEMORY = 1 * _GIB
+_ENOUGH_DISK = 1 * _GIB
+_NEWEST_PYTHON = (3, 13)
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    status: Status
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.status:<4}  {self.text}"
+
+
+def examine_machine(address: str | None = None) -> Iterator[Finding]:
+    """Findings about versions, CPUs, memory, the working directory's disk, and the cluster at an address."""
+    yield _python()
+    lower_bounds = _lower_bounds()
+    for package in _PACKAGES:
+        yield examine_package(package, lower_bounds.get(package))
+    yield _cpus()
+    yield _memory()
+    yield _disk(Path.cwd())
+    if address is not None:
+        yield _cluster(address)
+
+
+def _python() -> Finding:
+    version = f"Python {platform.python_version()}"
+    if tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON:
+        return Finding("warn", f"{version}: distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}")
+    return Finding("ok", version)
+
+
+def _lower_bounds() -> dict[str, str]:
+    """The oldest versions that distpg's own metadata allow; none where it is not installed."""
+    try:
+        requirements = metadata.requires("distpg") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found = (re.match(r"([\w.-]+?)\s*>=\s*([\d.]+)", line) for line in requirements if ";" not in line)
+    return {match[1].lower(): match[2] for match in found if match}
+
+
+def examine_package(name: str, oldest: str | None) -> Finding:
+    """Whether a package is installed, and new enough."""
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if name == "ray":
+            return Finding("warn", "ray is not installed: only --num-env-runners 0 works; pip install ray")
+        return Finding("fail", f"{name} is not installed: pip install {name}")
+    if oldest is not None and _numbers(version) < _numbers(oldest):
+        return Finding("fail", f"{name} {version} is too old: distpg needs {oldest}")
+    return Finding("ok", f"{name} {version}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The version's leading numbers: 2.13.0+cpu is (2, 13, 0)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
+
+
+def _cpus() -> Finding:
+    # A container or taskset may leave this process fewer than the machine has.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if usable == 1:
+        return Finding("warn", "1 CPU: runners would only take turns with the learner")
+    return Finding("ok", f"{usable} CPUs")
+
+
+def _memory() -> Finding:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (free,) = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except (OSError, ValueError):
+        return Finding("ok", "free memory: not known on this system")
+    text = f"{_size(free)} of memory free"
+    if free < _ENOUGH_MEMORY:
+        return Finding("warn", f"{text}: Ray and its runners may need {_size(_ENOUGH_MEMORY)}")
+    return Finding("ok", text)
+
+
+def _disk(directory: Path) -> Finding:
+    if not os.access(directory, os.W_OK):
+        return Finding("fail", f"{directory} cannot be written to: give --run-dir, or go elsewhere")
+    free = shutil.disk_usage(directory).free
+    text = f"{_size(free)} of disk free in {directory}"
+    if free < _ENOUGH_DISK:
+        return Finding("warn", f"{text}: Ray needs some for its logs, a run for its checkpoints")
+    return Finding("ok", text)
+
+
+def _size(number: int) -> str:
+    return f"{number / _GIB:.1f} GiB" if number >= _GIB else f"{number / _MIB:.0f} MiB"
+
+
+def _cluster(address: str) -> Finding:
+    # First a plain connection: Ray itself tries for minutes where nobody answers.
+    host_and_port = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address)
+    if host_and_port:
+        try:
+            socket.create_connection((host_and_port[1], int(host_and_port[2])), _CONNECT_S).close()
+        except (OSError, OverflowError) as error:
+            return Finding("fail", f"nothing answers at {address}: {error}")
+    from distpg.ray_cluster import ray_cluster
+
+    try:
+        with ray_cluster(address) as cluster:
+            return Finding("ok", f"the Ray cluster at {address} has {cluster.num_cpus} CPUs")
+    except ClusterError as error:
+        return Finding("fail", error.message)
+
+
+def examine_environment(spec: EnvSpec) -> Iterator[Finding]:
+    """Findings about an environment: what it depends on beside seed and actions, and its speed."""
+    try:
+        inspect_env(spec)
+    except ConfigError as error:
+        yield Finding("fail", f"{error.message}. {error.hint}")
+        return
+    verdict = examine(spec)
+    yield from _trust(spec.env_id, verdict)
+    if "unchecked" in verdict.causes:
+        return  # an environment that ends its process would end this one
+    try:
+        speed = steps_per_s(spec, _SPEED_S)
+    except Exception as error:  # whatever the environment raises
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        yield Finding("fail", f"{spec.env_id} fails under random actions: {line}")
+        return
+    yield Finding("ok", f"{spec.env_id} makes {speed:,.0f} steps/s, without a policy")
+
+
+def _trust(env_id: str, verdict: Verdict) -> Iterator[Finding]:
+    if not verdict.causes:
+        yield Finding("ok", f"{env_id} is reproducible: a function of its seed and actions")
+    for cause in verdict.causes:
+        if cause == "unchecked":
+            yield Finding("fail", f"{env_id} could not be checked: {verdict.details}")
+        elif cause == "reset":
+            yield Finding("warn", f"{env_id} depends on {CAUSES[cause]}; --env-reuse auto sees to it")
+        elif cause == "hash":
+            yield Finding("warn", f"{env_id} depends on {CAUSES[cause]}; without runners set it to 0")
+        else:
+            yield Finding("fail", f"{env_id} is not reproducible: it depends on {CAUSES[cause]}")

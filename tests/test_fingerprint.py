@@ -1,0 +1,97 @@
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distpg.config import TrainConfig
+from distpg.env_runners import EnvRunnerSpec, env_runner_spec
+from distpg.fingerprint import Fingerprint, fingerprint
+from distpg.version import __version__
+from tests.conftest import policy_spec
+
+CHILD = """
+import sys
+from tests.test_fingerprint import spec
+from distpg.fingerprint import fingerprint
+found = fingerprint(spec(sys.argv[1]))
+print(found.numerics, found.environment)
+"""
+
+
+def spec(env_id: str = "CartPole-v1", hidden: tuple[int, ...] = (128,), **options: object) -> EnvRunnerSpec:
+    return env_runner_spec(TrainConfig(env_id=env_id, **options), policy_spec(env_id, hidden))
+
+
+def in_a_child(env_id: str, **environment: str) -> tuple[str, str]:
+    result = subprocess.run(
+        [sys.executable, "-c", CHILD, env_id],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, **environment},
+    )
+    numerics, environment_digest = result.stdout.split()
+    return numerics, environment_digest
+
+
+def test_the_same_at_each_call_and_in_each_process() -> None:
+    found = fingerprint(spec())
+    assert fingerprint(spec()) == found
+    assert in_a_child("CartPole-v1", PYTHONHASHSEED="7") == (found.numerics, found.environment)
+    assert (found.distpg, found.python, found.numpy) == (
+        __version__,
+        platform.python_version(),
+        np.__version__,
+    )
+    assert len(found.numerics) == len(found.environment) == 64
+
+
+def parts_that_differ(one: Fingerprint, other: Fingerprint) -> set[str]:
+    return {part for part, value in vars(one).items() if vars(other)[part] != value}
+
+
+def test_each_part_tells_its_own_differences() -> None:
+    found = fingerprint(spec())
+    assert parts_that_differ(found, fingerprint(spec(hidden=(127,)))) == {"numerics"}
+    assert parts_that_differ(found, fingerprint(spec(max_episode_steps=7))) == {"environment"}
+    kwargs = {"sutton_barto_reward": True}
+    assert parts_that_differ(found, fingerprint(spec(env_kwargs=kwargs))) == {"environment"}
+    # Two runs of one environment and policy share it: it is about the machine, not about the seed.
+    assert fingerprint(spec(seed=99)) == found
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are x86-64's")
+def test_another_kernel_of_the_matrix_product_shows() -> None:
+    numerics, environment = in_a_child("CartPole-v1", OPENBLAS_CORETYPE="Nehalem")
+    pinned = in_a_child("CartPole-v1", OPENBLAS_CORETYPE="Haswell")
+    assert numerics != pinned[0]
+    assert environment == pinned[1]
+
+
+def test_an_environment_that_differs_between_processes_shows() -> None:
+    one, other = (in_a_child("tests.environments:SetOrder", PYTHONHASHSEED=seed) for seed in "01")
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_state_that_survives_reset_and_failures_do_not_count() -> None:
+    for env_id in ("tests.environments:SurvivesReset", "tests.environments:Fails"):
+        assert fingerprint(spec(env_id)) == fingerprint(spec(env_id))
+
+
+def test_quick_and_without_torch_or_ray() -> None:
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        fingerprint(spec())
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05
+    script = "import sys, distpg.fingerprint; print(*{'ray', 'torch', 'matplotlib'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
