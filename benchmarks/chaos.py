@@ -31,7 +31,7 @@ class ChaosCartPole(CartPoleEnv):
         failed = Path(f"{self._order}.{seed}")
         if not failed.exists():
             with contextlib.suppress(FileNotFoundError):
-                os.remove(self._order)
+                Path(self._order).unlink()
                 failed.touch()
                 raise RuntimeError("told to fail")
         return super().reset(seed=seed, **kwargs)

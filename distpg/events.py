@@ -14,7 +14,7 @@ from distpg.run_directory import storage_error, strict_json
 Event = dict[str, Any]
 
 # What was found out about the environment before the run, or shown by an audit during it.
-_AGAINST_REPRODUCIBLE = ("not_reproducible", "answers_differ")
+_AGAINST_REPRODUCIBLE = ("not_reproducible", "answers_differ", "env_runner_mixed")
 
 
 class EventLog:
@@ -23,6 +23,8 @@ class EventLog:
     def __init__(self, run: Path, listener: Callable[[Event], None] | None = None) -> None:
         self._path = run / "events.jsonl"
         self._listener = listener
+        self.why_not = why_not_reproducible(run)
+        """Why the run is not reproducible; None as far as is known."""
         self._append("")
 
     def __call__(self, event: Event) -> None:
@@ -33,6 +35,8 @@ class EventLog:
         """
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self._append(strict_json({"time": now, **event}) + "\n")
+        if self.why_not is None:
+            self.why_not = _reason(event)
         if self._listener is not None:
             self._listener(event)
 
@@ -61,8 +65,11 @@ def read_events(run: Path) -> list[Event]:
 
 def why_not_reproducible(run: Path) -> str | None:
     """The first reason that a run's events give, of this process or of those that it goes on from."""
-    reasons = (event.get("why") for event in read_events(run) if event.get("event") in _AGAINST_REPRODUCIBLE)
-    return next((str(why) for why in reasons), None)
+    return next((why for event in read_events(run) if (why := _reason(event)) is not None), None)
+
+
+def _reason(event: Event) -> str | None:
+    return str(event.get("why")) if event.get("event") in _AGAINST_REPRODUCIBLE else None
 
 
 def describe(event: Event) -> str:

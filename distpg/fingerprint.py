@@ -45,7 +45,7 @@ def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
         EnvironmentIdError: The environment cannot be made.
     """
     return Fingerprint(
-        numerics=_numerics(spec.policy),
+        numerics=numerics_digest(spec.policy),
         environment=_environment(spec),
         distpg=__version__,
         python=python_version(),
@@ -53,7 +53,8 @@ def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
     )
 
 
-def _numerics(policy: PolicySpec) -> str:
+def numerics_digest(policy: PolicySpec) -> str:
+    """As in :class:`Fingerprint`."""
     digest = hashlib.sha256()
     weights = initial_weights(policy.layer_sizes, _SEED)
     for size in _BATCH_SIZES:

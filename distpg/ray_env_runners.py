@@ -15,6 +15,7 @@ from distpg.dispatch import Dispatcher
 from distpg.env_runners import Answer, EnvRunnerSpec, Task, answers_differ
 from distpg.episodes import EpisodeBatch, concatenate
 from distpg.errors import DistpgError, EnvRunnersError, EpisodeError
+from distpg.fingerprint import fingerprint, numerics_digest
 from distpg.messages import (
     Accept,
     Answered,
@@ -34,6 +35,7 @@ from distpg.messages import (
     TimePassed,
 )
 from distpg.policies import Weights
+from distpg.version import __version__
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
@@ -50,8 +52,10 @@ class EnvRunner(env_runners.EnvRunner):
     of small arrays, and would serialise the weights again for every runner.
     """
 
-    def join(self) -> None:
-        """A sign of life, once the process is up."""
+    def join(self) -> tuple[str, str, str]:
+        """Once the process is up: version of distpg, digests of its numerics and of its environment."""
+        mine = fingerprint(self._spec)
+        return mine.distpg, mine.numerics, mine.environment
 
     def answer_bytes(self, tasks: bytes, weights: bytes) -> bytes:
         """:meth:`answer`, pickled on both ways between processes of one run."""
@@ -72,8 +76,14 @@ class RayEnvRunnerGroup:
         num_cpus_per_env_runner: float,
         rules: Rules,
         on_event: Callable[[dict[str, Any]], None],
+        allow_mixed: bool = False,
+        is_reproducible: bool = True,
     ) -> None:
         self._spec = spec
+        self._allow_mixed = allow_mixed
+        self._is_reproducible = is_reproducible
+        self._numerics = numerics_digest(spec.policy)
+        self._environment: str | None = None
         # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
         remote = ray.remote(
             num_cpus=num_cpus_per_env_runner,
@@ -176,9 +186,37 @@ class RayEnvRunnerGroup:
         except RayError as error:
             return self._death(runner, tasks, error)
         if not tasks:
-            self._on_event({"event": "env_runner_joined", "env_runner": runner})
-            return Joined(runner)
+            return self._joined(runner, result)
         return self._answered(runner, tasks, pickle.loads(result))
+
+    def _joined(self, runner: int, fingerprint: tuple[str, str, str]) -> Event:
+        why = self._difference(*fingerprint)
+        if why is not None:
+            self._on_event(
+                {
+                    "event": "env_runner_mixed" if self._allow_mixed else "env_runner_refused",
+                    "env_runner": runner,
+                    "why": why,
+                }
+            )
+            if not self._allow_mixed:
+                self._last_words = f"refused, since {why}"
+                ray.kill(self._actors.pop(runner))
+                return Died(runner)
+        self._on_event({"event": "env_runner_joined", "env_runner": runner})
+        return Joined(runner)
+
+    def _difference(self, version: str, numerics: str, environment: str) -> str | None:
+        """What makes a runner's episodes other than those of this process and the other runners."""
+        if version != __version__:
+            return f"it has distpg {version}, this process {__version__}"
+        if numerics != self._numerics:
+            return "its arithmetic differs from this process's: another kind of CPU, or other versions"
+        if self._environment is None:
+            self._environment = environment
+        if self._is_reproducible and environment != self._environment:
+            return "its environment plays differently from the first runner's: other versions or data"
+        return None
 
     def _answered(self, runner: int, tasks: tuple[Task, ...], answer: Answer) -> Answered:
         self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + answer.seconds
@@ -267,7 +305,7 @@ class RayEnvRunnerGroup:
         if command.task is None:
             return EnvRunnersError(
                 f"no runner starts: {self._last_words or 'none was ready in time'}",
-                "See --env-start-timeout-s; each runner's log is in Ray's session directory.",
+                "See --env-start-timeout-s and --allow-mixed; runners' logs are in Ray's session directory.",
             )
         if command.why == "failed":
             return self._failures[command.task]

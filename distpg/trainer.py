@@ -34,7 +34,7 @@ from distpg.env_runners import (
 from distpg.envs import EnvSpec, env_spec, inspect_env
 from distpg.episodes import EpisodeBatch
 from distpg.errors import EnvRunnersError, EpisodeError
-from distpg.events import Event, EventLog, why_not_reproducible
+from distpg.events import Event, EventLog
 from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
@@ -183,8 +183,7 @@ def _go(
                 with interrupts.held():
                     recorder.checkpoint(learner, progress)
     digest = weights_digest(learner.weights)
-    why = why_not_reproducible(run)
-    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, why)
+    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, events.why_not)
     write_result(run, result)
     plot_run(run)
     return result
@@ -271,7 +270,10 @@ def _env_runners(
         if number == "auto":
             number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
-        with contextlib.closing(RayEnvRunnerGroup(spec, cpus, _rules(config, number), events)) as group:
+        group = RayEnvRunnerGroup(
+            spec, cpus, _rules(config, number), events, config.allow_mixed, events.why_not is None
+        )
+        with contextlib.closing(group):
             group.wait_for(min(config.min_env_runners, number))
             yield replace(config, num_env_runners=number), group
 

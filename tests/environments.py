@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +57,43 @@ class Fails(ShortOrLong):
         if self.remaining == 197 and self.fails:
             raise ValueError("the simulator broke")
         return result
+
+
+class Deadly(ShortOrLong):
+    """Kills its process in the first step after ``reset(seed)`` with that seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        self.is_it = seed == self.seed
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> Step:
+        if self.is_it:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+class HangsOnce(Deadly):
+    """Waits for ever in that step the first time; ``marker`` remembers that it did."""
+
+    def __init__(self, seed: int, marker: str) -> None:
+        super().__init__(seed)
+        self.marker = Path(marker)
+
+    def step(self, action: int) -> Step:
+        if self.is_it and not self.marker.exists():
+            self.marker.touch()
+            threading.Event().wait()
+        return ShortOrLong.step(self, action)
+
+
+class DiesAtOnce(ShortOrLong):
+    """Kills its process when it is made."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class KillsOnce(ShortOrLong):
@@ -240,8 +278,8 @@ class EndsItsProcess(Walk):
 
 
 for env in (
-    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Drawn, Unrepeatable),
+    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Everything, Talks, Slow, EndsItsProcess),
+    *(Drawn, Unrepeatable, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

@@ -1,0 +1,188 @@
+"""Real Ray actors that die, hang, freeze, fail, leak or differ: the answers stay the same."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distpg import ray_env_runners
+from distpg.config import TrainConfig
+from distpg.env_runners import InProcessEnvRunnerGroup, env_runner_spec, tasks_of_iteration
+from distpg.errors import EnvRunnersError, EpisodeError
+from distpg.messages import Rules
+from distpg.policies import initial_weights
+from distpg.ray_env_runners import RayEnvRunnerGroup
+from distpg.seeding import environment_seed
+from tests.conftest import policy_spec
+from tests.determinism.test_worker_counts import FEW_CPUS, as_bytes
+
+pytestmark = pytest.mark.usefixtures("ray")
+
+CALM = "tests.environments:ShortOrLong"
+
+
+class Runners:
+    """A group, its events, and the answers it should give."""
+
+    def __init__(self, env_id: str = CALM, *, rules: Rules, **options: object) -> None:
+        self.policy = policy_spec(CALM)
+        kwargs = options.pop("env_kwargs", {})
+        self.spec = env_runner_spec(
+            TrainConfig(env_id=env_id, env_kwargs=kwargs, seed=2, env_reuse="always"), self.policy
+        )
+        self.events: list[dict] = []
+        self.group = RayEnvRunnerGroup(self.spec, FEW_CPUS, rules, self.events.append, **options)
+        self.weights = initial_weights(self.policy.layer_sizes, 0)
+
+    def check(self, episodes: int = 12, per_task: int = 1, iteration: int = 0) -> None:
+        tasks = tasks_of_iteration(iteration, episodes, per_task, 0)
+        calm = env_runner_spec(TrainConfig(env_id=CALM, seed=2), self.policy)
+        expected = InProcessEnvRunnerGroup(calm).collect(tasks, self.weights)
+        assert as_bytes(self.group.collect(tasks, self.weights)) == as_bytes(expected)
+
+    @property
+    def kinds(self) -> Counter:
+        return Counter(event["event"] for event in self.events)
+
+    def processes(self) -> list[int]:
+        import ray
+
+        return ray.get([actor.pid.remote() for actor in self.group._actors.values()])
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    made: list[RayEnvRunnerGroup] = []
+    original = RayEnvRunnerGroup.__init__
+
+    def remember(self: RayEnvRunnerGroup, *args: object, **kwargs: object) -> None:
+        made.append(self)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(RayEnvRunnerGroup, "__init__", remember)
+    yield
+    for group in made:
+        group.close()
+
+
+def with_pid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actors that tell their process, so that a test can do to it what the world does."""
+
+    class EnvRunner(ray_env_runners.EnvRunner):
+        def pid(self) -> int:
+            return os.getpid()
+
+    monkeypatch.setattr(ray_env_runners, "EnvRunner", EnvRunner)
+
+
+def test_all_runners_frozen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_pid(monkeypatch)
+    runners = Runners(rules=Rules(2, silent_after_s=1.0))
+    runners.group.wait_for(2)
+    runners.check(iteration=0)
+    for process in runners.processes():
+        os.kill(process, signal.SIGSTOP)
+    runners.check(iteration=1)
+    assert runners.kinds["env_runner_silent"] == 2
+
+
+def test_killed_in_the_middle_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_pid(monkeypatch)
+    runners = Runners(rules=Rules(3))
+    runners.group.wait_for(3)
+    for iteration in range(4):
+        victim = runners.processes()[0]
+        timer = threading.Timer(0.005, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        runners.check(episodes=24, iteration=iteration)
+        timer.join()
+        runners.group.wait_for(3)
+    assert runners.kinds["env_runner_died"] == 4
+    assert runners.group.num_restarts == 4
+
+
+def test_an_episode_that_kills_its_process_is_named() -> None:
+    runners = Runners(
+        "tests.environments:Deadly",
+        rules=Rules(2, max_task_retries=2),
+        env_kwargs={"seed": environment_seed(2, 13)},
+    )
+    with pytest.raises(EpisodeError, match="ends or hangs the process that plays episode 13") as caught:
+        runners.check(episodes=24, per_task=6)
+    assert caught.value.episode == 13
+    assert runners.kinds["task_searched"] == 1
+
+
+def test_an_exception_is_tried_once_elsewhere_and_then_said() -> None:
+    runners = Runners("tests.environments:Fails", rules=Rules(2), env_kwargs={"share": 0.2})
+    with pytest.raises(EpisodeError, match="step 2: ValueError: the simulator broke"):
+        runners.check(episodes=24)
+    assert runners.kinds["episode_tried_elsewhere"] >= 2
+
+
+def test_a_hanging_environment_is_found(tmp_path: Path) -> None:
+    marker = tmp_path / "hung"
+    runners = Runners(
+        "tests.environments:HangsOnce",
+        rules=Rules(1, silent_after_s=1.0),
+        env_kwargs={"seed": environment_seed(2, 5), "marker": str(marker)},
+    )
+    runners.check()
+    assert marker.exists()
+    assert runners.kinds["env_runner_silent"] == 1
+
+
+def test_recycled_runners_answer_the_same() -> None:
+    runners = Runners(rules=Rules(2, recycle_after=4))
+    runners.check(episodes=80)
+    assert runners.kinds["env_runner_recycled"] >= 3
+
+
+def test_a_constructor_that_kills_is_given_up() -> None:
+    runners = Runners("tests.environments:DiesAtOnce", rules=Rules(2))
+    with pytest.raises(EnvRunnersError, match="no runner starts"):
+        runners.group.wait_for(1)
+
+
+def test_wrong_answers_of_an_unrepeatable_environment_are_found_by_audits() -> None:
+    rules = Rules(2, is_audited=lambda task: True)
+    runners = Runners("tests.environments:Unrepeatable", rules=rules, is_reproducible=False)
+    tasks = tasks_of_iteration(0, 6, 1, 0)
+    runners.group.collect(tasks, runners.weights)
+    assert runners.kinds["answers_differ"] >= 5
+    assert "played twice gave two results" in runners.events[-1]["why"]
+
+
+def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_env_runners, "numerics_digest", lambda policy: "another machine's")
+    refused = Runners(rules=Rules(1))
+    with pytest.raises(EnvRunnersError, match="no runner starts: refused, since its arithmetic differs"):
+        refused.group.wait_for(1)
+    mixed = Runners(rules=Rules(1), allow_mixed=True)
+    mixed.check()
+    assert mixed.kinds["env_runner_mixed"] == 1
+
+
+def test_runners_import_no_torch_and_are_small() -> None:
+    import ray
+
+    @ray.remote(num_cpus=FEW_CPUS, concurrency_groups={"heartbeat": 1})
+    class Probe(ray_env_runners.EnvRunner):
+        def probe(self) -> tuple[bool, float]:
+            import sys
+
+            status = Path("/proc/self/status").read_text()
+            (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+            return "torch" in sys.modules, int(line.split()[1]) / 1024
+
+    policy = policy_spec()
+    actor = Probe.remote(env_runner_spec(TrainConfig(env_reuse="always"), policy))
+    ray.get(actor.join.remote())
+    has_torch, mib = ray.get(actor.probe.remote())
+    ray.kill(actor)
+    assert not has_torch
+    assert mib <= 200
