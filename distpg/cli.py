@@ -142,7 +142,9 @@ def _resume(arguments: list[str]) -> None:
 
 def _run_of(arguments: list[str]) -> Path | None:
     """The run directory among the arguments, wherever it stands; None to let the parser complain."""
-    found = [Path(word) for word in arguments if not word.startswith("-") and os.path.isdir(word)]
+    words = [word for word in arguments if not word.startswith("-")]
+    # Path.is_dir raises for names that are too long.
+    found = [Path(word) for word in words if os.path.isdir(word)]  # noqa: PTH112
     return found[0] if found else None
 
 

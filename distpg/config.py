@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from distpg.errors import ConfigError
-from distpg.option_types import OPTIONS_HELP, Range, check_range, check_type, option_name
+from distpg.option_types import Range, check_range, check_type, option_name
 from distpg.seeding import MAX_SEED
 
 

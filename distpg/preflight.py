@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from distpg.config import TrainConfig, automatic_episodes_per_task
 from distpg.errors import ConfigError, RunDirectoryError
 
 # A runner of a built-in policy: Python, Ray, NumPy and Gymnasium take 110 MB, the environment the rest.
 RUNNER_BYTES = 150 * 10**6
 # Two checkpoints, and the log of a few thousand iterations.
 MIN_DISK_BYTES = 64 * 2**20
-_CONNECT_S = 3.0
+_CONNECT_S = 2.0
+_SETTINGS = 4
 _HOW_TO_START = "Start one with `ray start --head`, or leave --address out for a new one on this machine."
 
 
@@ -64,18 +69,29 @@ def check_reachable(address: str, environment_address: str | None) -> None:
     if where is None:
         return
     try:
-        socket.create_connection(where, timeout=_CONNECT_S).close()
+        _greet(where)
     except (OSError, UnicodeError) as error:  # the second for a name that is too long
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"no Ray cluster answers at {address}: {reason}", hint) from error
 
 
-def address_of_auto(environment: dict[str, str], temporary_directory: Path) -> str | None:
+def _greet(where: tuple[str, int]) -> None:
+    """Connect, and be answered as gRPC's servers answer: by a SETTINGS frame of HTTP/2 (RFC 9113, 3.4)."""
+    with socket.create_connection(where, timeout=_CONNECT_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return  # it speaks first, and encrypted
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0]))
+        answer = connection.recv(9, socket.MSG_WAITALL)
+        if len(answer) < 9 or answer[3] != _SETTINGS:
+            raise OSError("what listens there is not Ray")
+
+
+def address_of_auto(environment: Mapping[str, str], ray_directory: Path) -> str | None:
     """Where Ray's ``auto`` leads: RAY_ADDRESS, or what the last ``ray start`` wrote down; None: unknown."""
     address = environment.get("RAY_ADDRESS", "")
     if not address:
         try:
-            address = (temporary_directory / "ray" / "ray_current_cluster").read_text(encoding="utf-8").strip()
+            address = (ray_directory / "ray_current_cluster").read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return None
     return address or None
@@ -91,8 +107,8 @@ def check_runners_fit(num_cpus: float, cpus_per_runner: float, min_runners: int,
     fit = int(round(num_cpus * 10_000) // max(1, round(cpus_per_runner * 10_000)))
     if fit < min_runners and not can_grow:
         raise ConfigError(
-            f"{min_runners} runners of {cpus_per_runner:g} CPUs do not fit: the cluster has {num_cpus:g} CPUs, "
-            f"enough for {fit}",
+            f"{min_runners} runners of {cpus_per_runner:g} CPUs do not fit: "
+            f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
             "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
         )
 
@@ -150,18 +166,79 @@ def check_disk(path: Path, free_bytes: int | None = None) -> None:
         )
 
 
-def check_enough_tasks(
-    num_runners: int, num_tasks: int, episodes_per_iteration: int, automatic_task_size: bool
-) -> Advice | None:
+def check_enough_tasks(config: TrainConfig, num_runners: int) -> Advice | None:
     """How many runners would idle for want of tasks, and what would feed them; None: all have work."""
-    if num_tasks >= num_runners:
+    if (num_tasks := _num_tasks(config, config.episodes_per_iteration)) >= num_runners:
         return None
-    episodes_per_task = -(-episodes_per_iteration // num_tasks)
-    episodes = num_runners if automatic_task_size else num_runners * episodes_per_task
+    size = config.episodes_per_task
+    # Automatic tasks are of one episode while there are fewer than 128, and of 64 at most.
+    candidates = [num_runners, 64 * num_runners] if size == "auto" else [num_runners * size]
+    enough = next(episodes for episodes in candidates if _num_tasks(config, episodes) >= num_runners)
     return Advice(
         f"{num_runners - num_tasks} of {num_runners} runners will idle: an iteration has {num_tasks} tasks",
-        f"--episodes-per-iteration {episodes} would give each of them one.",
+        f"--episodes-per-iteration {enough} would give each of them one.",
     )
+
+
+def _num_tasks(config: TrainConfig, episodes: int) -> int:
+    size = config.episodes_per_task
+    return -(-episodes // (automatic_episodes_per_task(episodes) if size == "auto" else size))
+
+
+def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
+    """What can be known before anything is made or started.
+
+    Args:
+        run: The run's directory, if it is there already.
+
+    Raises:
+        ConfigError: No cluster is at the address.
+        RunDirectoryError: There is no room for the run.
+    """
+    if config.address is not None:
+        check_reachable(config.address, address_of_auto(os.environ, _ray_directory()))
+    path = run or Path(config.run_dir or "runs").absolute()
+    there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
+    check_disk(next(there))
+
+
+def check_cluster(
+    config: TrainConfig, num_runners: int, num_cpus: float, is_own: bool, can_grow: bool
+) -> list[Advice]:
+    """What can be known when the cluster is there, and no runner yet.
+
+    Args:
+        num_cpus: CPUs of the cluster.
+        is_own: Whether this process started it, so that it is this machine.
+        can_grow: Whether it adds nodes by itself.
+
+    Raises:
+        ConfigError: The fewest runners asked for do not fit.
+    """
+    if not is_own:
+        fewest = min(config.min_env_runners, num_runners)
+        check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
+    found = (
+        check_memory(free_memory(), num_runners) if is_own else None,
+        check_enough_tasks(config, num_runners),
+    )
+    return [advice for advice in found if advice is not None]
+
+
+def can_grow(status: bytes | None) -> bool:
+    """Whether a cluster adds nodes by itself, from what its autoscaler reports; True where it says nothing.
+
+    One that `ray start` made has an autoscaler too, which names each node's type after the node alone.
+    """
+    try:
+        types = json.loads(status or b"")["autoscaler_report"]["active_nodes"]
+        return not types or not all(str(kind).startswith("node_") for kind in types)
+    except (ValueError, KeyError, TypeError):
+        return True
+
+
+def _ray_directory() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
 
 
 def version_problem(text: str) -> tuple[str, str] | None:
@@ -175,5 +252,3 @@ def version_problem(text: str) -> tuple[str, str] | None:
         f"this process Ray {our_ray} and Python {our_python}",
         "Install the cluster's versions here, or the other way round: they must be the same.",
     )
-
-

@@ -143,7 +143,7 @@ def read_config(run: Path) -> dict[str, Any]:
         RunDirectoryError: This is not a run directory, or the file is damaged.
     """
     path = run / "config.json"
-    if not os.path.isfile(path):  # unlike Path.is_file, for a name that is too long as well
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         raise RunDirectoryError(f"{run} is not a run directory: it has no config.json", "Check the path.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

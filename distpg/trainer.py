@@ -39,6 +39,7 @@ from distpg.learner import Learner
 from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
 from distpg.policies import PolicySpec, policy_spec, weights_digest
+from distpg.preflight import check_before_start, check_cluster
 from distpg.recorder import Clock, Recorder
 from distpg.results import Result, make_result, read_result, write_result
 from distpg.run_directory import exclusive, load_run_config, new_run_directory, write_atomically
@@ -65,6 +66,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
     """
     clock = Clock()
     config, policy = prepare(config)
+    check_before_start(config)
     run = new_run_directory(config)
     with exclusive(run):
         return _go(run, config, policy, clock, listeners or Listeners())
@@ -91,6 +93,7 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
     before = load_run_config(run)
     check_resumable(before, replace(before, **changes))
     config, policy = prepare(replace(before, **changes))
+    check_before_start(config, run)
     with exclusive(run):
         events: list[Event] = []
         checkpoint = newest_checkpoint(
@@ -244,6 +247,8 @@ def _env_runners(
         number = config.num_env_runners
         if number == "auto":
             number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
+        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
+            events({"event": "warning", "why": advice.message, "hint": advice.hint})
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
         with contextlib.closing(RayEnvRunnerGroup(spec, number, cpus, events)) as group:
             group.wait_for(min(config.min_env_runners, number))

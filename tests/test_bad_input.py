@@ -271,7 +271,9 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "error", "hint"), LINES, ids=[" ".join(line[0])[:40] for line in LINES])
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"), LINES, ids=[" ".join(line[0])[:40] for line in LINES]
+)
 def test_command_lines(refused: Check, arguments: list[str], error: str, hint: str) -> None:
     refused(*arguments, error=error, hint=hint)
 
@@ -425,7 +427,9 @@ ENVS = [
 
 
 @pytest.mark.parametrize(("env_id", "error", "hint"), ENVS, ids=[env[0] for env in ENVS])
-def test_environments(refused: Check, monkeypatch: pytest.MonkeyPatch, env_id: str, error: str, hint: str) -> None:
+def test_environments(
+    refused: Check, monkeypatch: pytest.MonkeyPatch, env_id: str, error: str, hint: str
+) -> None:
     for name, code in MODULES.items():
         Path(f"{name}.py").write_text(code)
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -463,9 +467,17 @@ def edit_config(run: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("checkpoint", "error"),
     [
-        *(("7", "there is no checkpoint run/checkpoints/000007"), ("-1", "--checkpoint"), ("0.5", "--checkpoint")),
+        *(
+            ("7", "there is no checkpoint run/checkpoints/000007"),
+            ("-1", "--checkpoint"),
+            ("0.5", "--checkpoint"),
+        ),
         *(("newest", "--checkpoint cannot be 'newest'"), ("", "--checkpoint"), ("²", "--checkpoint")),
-        *(("9" * 5000, "--checkpoint"), ("../../run", "--checkpoint"), ("999999999", "there is no checkpoint")),
+        *(
+            ("9" * 5000, "--checkpoint"),
+            ("../../run", "--checkpoint"),
+            ("999999999", "there is no checkpoint"),
+        ),
     ],
 )
 def test_checkpoint_numbers(refused: Check, run: Path, checkpoint: str, error: str) -> None:
@@ -577,7 +589,9 @@ def test_auto_with_a_cluster_that_is_gone(
     refused: Check, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", closed_port)
-    refused("train", "--address", "auto", error=f"no Ray cluster answers at {closed_port}", hint="RAY_ADDRESS")
+    refused(
+        "train", "--address", "auto", error=f"no Ray cluster answers at {closed_port}", hint="RAY_ADDRESS"
+    )
 
 
 # As a user starts it.
@@ -595,7 +609,9 @@ def test_auto_with_a_cluster_that_is_gone(
         ["replay", "."],
     ],
 )
-@pytest.mark.parametrize("command", [["-m", "distpg"], ["-c", "import sys, distpg.cli as c; sys.exit(c.main())"]])
+@pytest.mark.parametrize(
+    "command", [["-m", "distpg"], ["-c", "import sys, distpg.cli as c; sys.exit(c.main())"]]
+)
 def test_in_a_process_of_its_own(command: list[str], arguments: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, *command, *arguments],
@@ -612,5 +628,3 @@ def test_in_a_process_of_its_own(command: list[str], arguments: list[str]) -> No
 def test_debug_shows_where(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError):
         main(["train", "--debug", "--lr", "0"])
-
-
