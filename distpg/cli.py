@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -76,7 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(message: str, hint: str) -> None:
-    print(f"error: {' '.join(message.split())}\nhint: {' '.join(hint.split())}", file=sys.stderr)
+    print(f"error: {_one_line(message)}\nhint: {_one_line(hint)}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    # What a user typed, or a file holds, must not reach the terminal as control characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
 
 
 def _run(arguments: list[str]) -> int:
@@ -139,7 +145,9 @@ def _resume(arguments: list[str]) -> None:
 
 def _run_of(arguments: list[str]) -> Path | None:
     """The run directory among the arguments, wherever it stands; None to let the parser complain."""
-    found = [Path(word) for word in arguments if not word.startswith("-") and Path(word).is_dir()]
+    words = [word for word in arguments if not word.startswith("-")]
+    # Path.is_dir raises for names that are too long.
+    found = [Path(word) for word in words if os.path.isdir(word)]  # noqa: PTH112
     return found[0] if found else None
 
 

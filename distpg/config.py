@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from distpg.errors import ConfigError
-from distpg.option_types import OPTIONS_HELP, check_range, check_type, option_name
+from distpg.option_types import Range, check_range, check_type, option_name
 from distpg.seeding import MAX_SEED
 
 
@@ -115,37 +115,10 @@ class TrainConfig:
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        for name, low, high in (
-            ("seed", 0, MAX_SEED),
-            ("num_env_runners", 0, 100_000),
-            ("min_env_runners", 1, 100_000),
-            ("episodes_per_iteration", 1, 2**31 - 1),
-            ("episodes_per_task", 1, 2**20),
-            ("gamma", 0, 1),
-            ("entropy_coef", 0, None),
-            ("lr_decay_env_steps", 1, None),
-            ("value_updates", 1, 10_000),
-            ("degree", 1, 20),
-            ("max_env_steps", 1, None),
-            ("max_iterations", 1, None),
-            ("max_episode_steps", 1, None),
-            ("max_task_retries", 0, 100),
-            ("recycle_runner_after", 1, None),
-            ("audit_every", 0, None),
-            ("checkpoint_every", 0, None),
-            ("keep_checkpoints", 1, None),
-            ("learner_threads", 1, 1024),
-        ):
-            check_range(name, getattr(self, name), low, high)
-        for name in (
-            *("lr", "value_lr", "adam_eps", "max_grad_norm", "cpus_per_env_runner"),
-            *("sample_timeout_s", "env_start_timeout_s"),
-        ):
+        for name, allowed in RANGES.items():
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{option_name(name)} must be above 0, not {value}", OPTIONS_HELP)
-        if self.hidden_sizes and min(self.hidden_sizes) < 1:
-            raise ConfigError("--hidden-sizes must be positive numbers", "Example: --hidden-sizes 64 64")
+            for number in value if isinstance(value, tuple) else (value,):
+                check_range(name, number, allowed)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -174,6 +147,42 @@ class TrainConfig:
                 f"--min-env-runners cannot be more than --num-env-runners, {self.num_env_runners}",
                 "Lower --min-env-runners.",
             )
+
+
+# Counts beyond 2^53 are not exact in JSON; lengths of episodes are 32-bit.
+_COUNT = Range(1, 2**53)
+_POSITIVE = Range(0, above=True)
+# Of every option that holds numbers; a test sees to it that none is forgotten.
+RANGES = {
+    "seed": Range(0, MAX_SEED),
+    "num_env_runners": Range(0, 100_000),
+    "min_env_runners": Range(1, 100_000),
+    "cpus_per_env_runner": Range(0, 100_000, above=True),
+    "episodes_per_iteration": Range(1, 2**31 - 1),
+    "episodes_per_task": Range(1, 2**20),
+    "gamma": Range(0, 1),
+    "entropy_coef": Range(0),
+    "max_grad_norm": _POSITIVE,
+    "lr": _POSITIVE,
+    "adam_eps": _POSITIVE,
+    "lr_decay_env_steps": _COUNT,
+    "value_lr": _POSITIVE,
+    "value_updates": Range(1, 10_000),
+    "degree": Range(1, 20),
+    "hidden_sizes": Range(1, 2**20),
+    "stop_return": Range(None),
+    "max_env_steps": _COUNT,
+    "max_iterations": _COUNT,
+    "max_episode_steps": Range(1, 2**31 - 1),
+    "checkpoint_every": Range(0, 2**53),
+    "keep_checkpoints": _COUNT,
+    "sample_timeout_s": _POSITIVE,
+    "env_start_timeout_s": _POSITIVE,
+    "max_task_retries": Range(0, 100),
+    "recycle_runner_after": _COUNT,
+    "audit_every": Range(0, 2**53),
+    "learner_threads": Range(1, 1024),
+}
 
 
 @functools.cache

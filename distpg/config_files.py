@@ -11,7 +11,10 @@ from typing import Any
 
 from distpg.config import TrainConfig
 from distpg.errors import ConfigError
-from distpg.option_types import OPTIONS_HELP
+from distpg.option_types import OPTIONS_HELP, option_name
+
+# Options take a few KiB. More is another file, given by mistake.
+_MAX_BYTES = 2**20
 
 # By name, where a run starts from before its options.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -49,7 +52,12 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
         ConfigError: A key is unknown, or a value is wrong.
     """
     known = [option.name for option in fields(TrainConfig)]
-    changes = {str(key).replace("-", "_"): value for key, value in values.items()}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name in changes:
+            raise ConfigError(f"{source}: {option_name(name)} stands there twice", "Leave one of them out.")
+        changes[name] = value
     named = changes.pop("preset", None)
     if base is None:
         base = TrainConfig() if named is None else preset(named)
@@ -72,19 +80,13 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 takes 1e-3 for text, for want of a point; everybody else takes it for a number."""
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
     try:
         # Nearly all JSON is YAML, so this reads a run's config.json too.
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        values = yaml.load(_read_text(Path(path)), _loader())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}", "Check the path given to --config.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"{path} is not YAML: {line}", "Write one `option: value` a line.") from error
     if values is None:
@@ -92,3 +94,40 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
     return config_from_mapping(values, base, str(path))
+
+
+def _read_text(path: Path) -> str:
+    """The file, which may be a pipe or a device, and so may never end."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES // 1024} KiB")
+    return content.decode("utf-8")
+
+
+def _loader() -> Any:
+    """A class that reads YAML's plain data, as people mean it, and nothing else."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Builds no objects, takes no key twice, and no alias: one can stand for gigabytes, or for itself."""
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=self.get_mark())
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for number, key in enumerate(keys):
+                if key in keys[:number]:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key!r} stands there twice", problem_mark=node.value[number][0].start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    # YAML 1.1 takes 1e-3 for text, for want of a point; everybody else takes it for a number.
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+    return Loader

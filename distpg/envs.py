@@ -59,7 +59,7 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
             env: Env = gymnasium.make(
                 spec.env_id, max_episode_steps=spec.max_episode_steps, disable_env_checker=True, **kwargs
             )
-    except Exception as error:  # whatever a user's own module or constructor raises
+    except (Exception, SystemExit) as error:  # whatever a user's own module or constructor raises
         raise _cannot_make(spec.env_id, error) from error
     if env.spec is None or env.spec.max_episode_steps is None:
         env.close()
@@ -70,7 +70,7 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
     return env
 
 
-def _cannot_make(env_id: str, error: Exception) -> EnvironmentIdError:
+def _cannot_make(env_id: str, error: BaseException) -> EnvironmentIdError:
     if isinstance(error, gymnasium.error.UnregisteredEnv):
         return EnvironmentIdError(f"there is no environment {env_id!r}", _advice(env_id))
     line = " ".join(str(error).split())
@@ -97,7 +97,8 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
     """
     env = make_env(spec)
     try:
-        space, actions = env.observation_space, env.action_space
+        # A wrapper asked for a space that its environment lacks raises AttributeError.
+        space, actions = getattr(env, "observation_space", None), getattr(env, "action_space", None)
         if not isinstance(space, gymnasium.spaces.Box) or not isinstance(actions, gymnasium.spaces.Discrete):
             raise EnvironmentIdError(
                 f"{spec.env_id} has observations {space} and actions {actions}",

@@ -90,9 +90,10 @@ def find_checkpoint(run: Path, which: str) -> Checkpoint:
         ConfigError: ``which`` is none of these.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
-    if which not in ("last", "best") and not which.isdigit():
+    is_number = which.isascii() and which.isdigit() and len(which) < 16
+    if which not in ("last", "best") and not is_number:
         raise ConfigError(f"--checkpoint cannot be {which!r}", "It takes last or best or a whole number.")
-    if which.isdigit():
+    if is_number:
         return load_checkpoint(run, int(which))
     if which == "best" and (best := best_checkpoint(run)) is not None:
         return load_checkpoint(run, best)

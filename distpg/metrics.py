@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -90,14 +91,15 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, iterations: int = 0) -> None:
-        from tensorboardX import SummaryWriter
+        # Not its SummaryWriter: that one writes in a thread, where a full disk ends the thread and no more.
+        from tensorboardX.event_file_writer import EventsWriter
 
         self._run = run
         try:
             self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
             self._episodes = (run / "episodes.csv").open("a", encoding="utf-8")
             # Names differ by second only: a run resumed within one would overwrite its own file.
-            self._tensorboard = SummaryWriter(logdir=str(run), filename_suffix=f".{iterations:06}")
+            self._tensorboard = EventsWriter(str(run / "events"), f".{iterations:06}")
             if self._episodes.tell() == 0:
                 self._episodes.write(",".join(EPISODE_COLUMNS) + "\n")
         except OSError as error:
@@ -109,9 +111,19 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._metrics.close()
-        self._episodes.close()
-        self._tensorboard.close()
+        """Close the files, all of them: what cannot be written any more is lost, and said.
+
+        Raises:
+            StorageError: A file cannot be written, and nothing else went wrong before.
+        """
+        failed: OSError | None = None
+        for file in (self._metrics, self._episodes, self._tensorboard):
+            try:
+                file.close()
+            except OSError as fault:
+                failed = fault
+        if failed is not None and error is None:
+            raise storage_error(self._run, failed) from failed
 
     def write(self, metrics: Metrics, batch: EpisodeBatch, progress: Progress) -> None:
         """Append one iteration."""
@@ -134,6 +146,7 @@ class MetricsLog:
             raise storage_error(self._run, error) from error
 
     def _add_to_tensorboard(self, metrics: Metrics) -> None:
+        from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
         # One record an iteration instead of one a metric.
@@ -142,5 +155,7 @@ class MetricsLog:
             for key, value in metrics.items()
             if isinstance(value, (int, float))
         ]
-        writer = self._tensorboard.file_writer
-        writer.add_summary(Summary(value=values), metrics["training_iteration"])
+        event = Event(
+            wall_time=time.time(), step=metrics["training_iteration"], summary=Summary(value=values)
+        )
+        self._tensorboard.write_event(event)

@@ -5,22 +5,32 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from distpg.errors import ClusterError
+from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.numerics import numerics_environment
+from distpg.preflight import can_grow, version_problem
+from distpg.temporary import temporary_directory
 
 # Ray keeps results larger than 100 KB in shared memory. Batches are read at once, so little is enough.
 _OBJECT_STORE_BYTES = 256 * 2**20
+_RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
+
+
+# A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
+_LONGEST_PARENT = 107 - 69 - len("/distpg-ray-xxxxxxxx")
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """The cluster in use: its CPUs, and whether this process started it."""
+    """The cluster in use: its CPUs, whether this process started it, and whether it adds nodes by itself."""
 
     num_cpus: int
     is_own: bool
+    can_grow: bool = False
 
 
 @contextlib.contextmanager
@@ -28,14 +38,16 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
     """A running cluster: a new one on this machine (address None), or the one at ``address``.
 
     A cluster started here demands Ray's token of whoever connects, since Ray listens on all interfaces, and
-    is shut down at the end. If this process is connected to a cluster already, that one is used and left
-    running.
+    is shut down at the end with nothing left behind. If this process is connected to a cluster already, that
+    one is used and left running.
 
     Raises:
         ClusterError: Ray is not installed, could not be started, or is not at the address.
+        ConfigError: The cluster's versions of Ray or Python are others.
     """
-    # Read by Ray when it is imported and by the processes it starts, which inherit it.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address is None:
+        # Read by Ray when it is imported and by the processes it starts, which inherit it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -43,36 +55,90 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
             "Ray is not installed", "pip install ray, or collect in this process: --num-env-runners 0."
         ) from error
     if ray.is_initialized():
-        yield RayCluster(int(ray.cluster_resources().get("CPU", 1)), is_own=False)
+        yield RayCluster(_num_cpus(), is_own=False, can_grow=True)
         return
-    runner_environment = {**numerics_environment(), "PYTHONHASHSEED": "0"}
-    try:
-        if address is None:
-            with _environment(runner_environment):
+    with contextlib.ExitStack() as stack:
+        # In this order, so that Ray has ended when its files are removed.
+        own = None if address is not None else stack.enter_context(_own_directory())
+        stack.callback(ray.shutdown)
+        try:
+            if own is not None:
+                _start(own)
+            else:
                 ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    configure_logging=True,
+                    address=address,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
+                    runtime_env={"env_vars": _RUNNER_ENVIRONMENT},
                 )
-        else:
-            ray.init(
-                address=address,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                runtime_env={"env_vars": runner_environment},
-            )
-    except Exception as error:  # Ray raises many kinds, some of them its own
-        line = " ".join(str(error).split())[:300]
-        what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
-        raise ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.") from error
+        except Exception as error:  # Ray raises many kinds, some of them its own
+            raise _why_not(address, error) from error
+        yield RayCluster(_num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+
+
+def _start(directory: Path) -> None:
+    """Start a cluster whose files are in ``directory``; the callback that ends it is in place."""
+    import ray
+
+    with _environment(_RUNNER_ENVIRONMENT):
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(directory),
+        )
+
+
+@contextlib.contextmanager
+def _own_directory() -> Iterator[Path]:
+    """A directory for the files of a cluster.
+
+    Raises:
+        ClusterError: It cannot be made.
+    """
     try:
-        yield RayCluster(int(ray.cluster_resources().get("CPU", 1)), is_own=address is None)
+        usual = tempfile.gettempdir()
+        parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
+        directory = temporary_directory("distpg-ray-", parent)
+        path = directory.__enter__()
+    except OSError as error:
+        raise ClusterError(
+            f"Ray has no room for its files: {error.strerror}: {error.filename}",
+            "Make room in the directory for temporary files, or name another one by TMPDIR.",
+        ) from error
+    try:
+        yield path
     finally:
-        ray.shutdown()
+        directory.__exit__(None, None, None)
+
+
+def _num_cpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def _autoscaler_status() -> bytes | None:
+    try:
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        status: bytes | None = _internal_kv_get(b"__autoscaling_status")
+    except Exception:  # of no version's public interface
+        return None
+    return status
+
+
+def _why_not(address: str | None, error: Exception) -> DistpgError:
+    """What to tell a user whose cluster did not come."""
+    if address is not None and (problem := version_problem(str(error))) is not None:
+        return ConfigError(*problem)
+    line = " ".join(str(error).split())[:300]
+    what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
+    return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")
 
 
 def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float) -> float:

@@ -143,11 +143,11 @@ def read_config(run: Path) -> dict[str, Any]:
         RunDirectoryError: This is not a run directory, or the file is damaged.
     """
     path = run / "config.json"
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         raise RunDirectoryError(f"{run} is not a run directory: it has no config.json", "Check the path.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirectoryError(f"cannot read {path}: {error}", "The file is damaged.") from error
     if not isinstance(values, dict):
         raise RunDirectoryError(f"{path} holds no options", "The file is damaged.")

@@ -42,6 +42,7 @@ from distpg.messages import Rules
 from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
 from distpg.policies import PolicySpec, policy_spec, weights_digest
+from distpg.preflight import check_before_start, check_cluster
 from distpg.recorder import Clock, Recorder
 from distpg.reproducibility import EnvReuse, verdict_of
 from distpg.results import Result, make_result, read_result, write_result
@@ -70,6 +71,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
     clock = Clock()
     events: list[Event] = []
     config, policy = prepare(config, events.append)
+    check_before_start(config)
     run = new_run_directory(config)
     with exclusive(run):
         return _go(run, config, policy, clock, listeners or Listeners(), events_so_far=events)
@@ -96,6 +98,7 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
     before = load_run_config(run)
     check_resumable(before, replace(before, **changes))
     config, policy = prepare(replace(before, **changes))
+    check_before_start(config, run)
     with exclusive(run):
         events: list[Event] = []
         checkpoint = newest_checkpoint(
@@ -269,6 +272,8 @@ def _env_runners(
         number = config.num_env_runners
         if number == "auto":
             number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
+        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
+            events({"event": "warning", "why": advice.message, "hint": advice.hint})
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
         group = RayEnvRunnerGroup(
             spec, cpus, _rules(config, number), events, config.allow_mixed, events.why_not is None

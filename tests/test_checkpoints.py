@@ -37,6 +37,13 @@ def checkpoint(iterations: int = 5, mean: float = 20.0) -> Checkpoint:
     return Checkpoint(learner, progress, {"lr": 0.02, "env_kwargs": {"a": None}}, 2.5, 1.5)
 
 
+def rewrite_state(path: Path, **changes: object) -> None:
+    """A checkpoint's state.json with changes, and its checksum right."""
+    state = json.loads((path / "state.json").read_text())
+    del state["sha256_of_the_above"]
+    (path / "state.json").write_bytes(encode_state({**state, **changes}))
+
+
 def saved(run: Path, numbers: list[int], keep: int = 100, means: dict[int, float] | None = None) -> None:
     for number in numbers:
         save_checkpoint(run, checkpoint(number, (means or {}).get(number, 20.0)), keep)
@@ -97,10 +104,7 @@ def test_none_at_all(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_said_and_not_passed_over(tmp_path: Path) -> None:
     saved(tmp_path, [0, 4])
-    path = tmp_path / "checkpoints/000004/state.json"
-    state = json.loads(path.read_text())
-    del state["sha256_of_the_above"]
-    path.write_bytes(encode_state({**state, "format": 99}))
+    rewrite_state(tmp_path / "checkpoints/000004", format=99)
     with pytest.raises(CheckpointError, match="newer version"):
         newest_checkpoint(tmp_path)
 

@@ -47,7 +47,7 @@ def test_a_runs_config_json_is_a_config_file(tmp_path: Path) -> None:
         ("seed: true", "--seed cannot be True"),
         ("lr: .nan", "--lr cannot be nan"),
         ("gamma: 1.5", "--gamma must be from 0 to 1, not 1.5"),
-        ("hidden_sizes: [0]", "--hidden-sizes must be positive"),
+        ("hidden_sizes: [0]", "--hidden-sizes must be from 1"),
         ("hidden_sizes: 64", "--hidden-sizes cannot be 64"),
         ("- seed", "holds no options"),
         ("seed: [", "is not YAML"),

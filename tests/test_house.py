@@ -32,10 +32,10 @@ FLOORS = [
     ["envs"],
     ["policies", "baselines", "policy_gradient", "returns"],
     ["episodes"],
-    ["schedules", "config_files"],
+    ["schedules", "config_files", "preflight"],
     ["config"],
     ["option_types", "seeding"],
-    ["errors", "numerics", "version"],
+    ["errors", "numerics", "temporary", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 
