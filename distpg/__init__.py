@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,6 @@ from distpg.numerics import pin_numerics
 from distpg.version import __version__
 
 pin_numerics()
-# Ray reads this when it is imported, and listens on all interfaces: without a token, to everyone.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 if TYPE_CHECKING:
     from distpg.config import TrainConfig as TrainConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
     """
     if address is None:
         # Read by Ray when it is imported and by the processes it starts, which inherit it.
+        if "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+            raise ClusterError(
+                "Ray was imported before distpg could ask it for token authentication",
+                "Set RAY_AUTH_MODE=token in the environment, or leave the import of ray to distpg.",
+            )
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
@@ -57,6 +63,7 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
     if ray.is_initialized():
         yield RayCluster(_num_cpus(), is_own=False, can_grow=True)
         return
+    _keep_quiet()
     with contextlib.ExitStack() as stack:
         # In this order, so that Ray has ended when its files are removed.
         own = None if address is not None else stack.enter_context(_own_directory())
@@ -74,6 +81,14 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
         yield RayCluster(_num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+
+
+def _keep_quiet() -> None:
+    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line."""
+    import ray._private.worker as worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *args, **kwargs: None
 
 
 def _start(directory: Path) -> None:

@@ -48,6 +48,7 @@ from distpg.reproducibility import EnvReuse, verdict_of
 from distpg.results import Result, make_result, read_result, write_result
 from distpg.run_directory import exclusive, load_run_config, new_run_directory, write_atomically
 from distpg.schedules import learning_rate
+from distpg.seeding import environment_seed
 from distpg.stopping import Progress, is_finished
 
 
@@ -180,7 +181,7 @@ def _go(
             _write_config(run, config)
             listeners.on_start(config, run)
             clock.training_begins()
-            with _saved_if_stopped(recorder, learner, progress, events):
+            with _saved_if_stopped(run, config, recorder, learner, progress, events):
                 for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
                     listeners.on_iteration(metrics)
                 with interrupts.held():
@@ -241,16 +242,24 @@ def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]
 
 @contextlib.contextmanager
 def _saved_if_stopped(
-    recorder: Recorder, learner: Learner, progress: Progress, events: EventLog
+    run: Path,
+    config: TrainConfig,
+    recorder: Recorder,
+    learner: Learner,
+    progress: Progress,
+    events: EventLog,
 ) -> Iterator[None]:
     """Where a signal, or a fault outside the learner, ends training: keep the last completed update."""
     try:
         yield
     except (KeyboardInterrupt, EpisodeError, EnvRunnersError) as error:
         recorder.checkpoint(learner, progress)
-        if isinstance(error, EpisodeError):
-            events({"event": "episode_failed", "episode": error.episode, "why": error.message})
-        raise
+        if not isinstance(error, EpisodeError):
+            raise
+        events({"event": "episode_failed", "episode": error.episode, "why": error.message})
+        seed = environment_seed(config.seed, error.episode)
+        hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
+        raise EpisodeError(error.message, hint, error.episode) from error
 
 
 @contextlib.contextmanager
