@@ -196,8 +196,11 @@ class Dispatcher:
                 continue
             if self._is_guilty(work):
                 commands += self._search(task, work)
-            else:
+            elif work.deaths == 1:
                 self._pending.appendleft(task)
+            else:
+                # Behind the others: whether they kill too tells it from a bad day.
+                self._pending.append(task)
         self._deaths += 1
         return commands
 
@@ -214,9 +217,13 @@ class Dispatcher:
         return work.deaths > 0
 
     def _search(self, task: Task, work: _Work) -> list[Command]:
-        """Find the episode that kills runners."""
-        if task.num_episodes == 1 or work.was_searched:
+        """Find the episode that kills runners. One that is known by name already has to do it all again."""
+        if work.was_searched or work.parent is not None:
             return [GiveUp(task, "died")]
+        work.was_searched, work.deaths = True, 0
+        if task.num_episodes == 1:
+            self._pending.append(task)
+            return [Search(task)]
         episodes = range(task.first_episode, task.first_episode + task.num_episodes)
         work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
         for part in sorted(work.parts, key=lambda part: -part.first_episode):
@@ -231,7 +238,6 @@ class Dispatcher:
         if not work.parts:
             # None kills alone: the deaths were an accident, or come from all of them together. The answer
             # must come from the task as a whole, since its episodes share their forward passes.
-            work.was_searched, work.deaths = True, 0
             self._pending.appendleft(parent)
         return []
 
