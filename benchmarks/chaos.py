@@ -64,8 +64,8 @@ class Chaos:
         self._rng = random.Random(seed)
         self._later: list[tuple[float, Callable[[], None]]] = []
 
-    def rage(self, seconds: float) -> None:
-        """Commit faults for so long; then let go on what was frozen for a while only."""
+    def rage(self, seconds: float, goes_on: Callable[[], bool]) -> None:
+        """Commit faults for so long, while training goes on; then release what was frozen for a while only."""
         kinds = {
             self._kill: 30,
             self._freeze: 15,
@@ -77,7 +77,7 @@ class Chaos:
         }
         end = time.monotonic() + seconds
         due = time.monotonic()
-        while time.monotonic() < end:
+        while time.monotonic() < end and goes_on():
             time.sleep(0.02)
             self._do_what_is_due()
             if time.monotonic() >= due:

@@ -90,7 +90,7 @@ def main() -> None:
         wait_for_iteration(stormy, process)
         began = time.monotonic()
         chaos = Chaos(cluster, order, options.seconds_per_fault, options.seed)
-        chaos.rage(60 * options.minutes)
+        chaos.rage(60 * options.minutes, lambda: process.poll() is None)
         stormy_s = time.monotonic() - began
         stop(process)
         cluster.shutdown()

@@ -43,6 +43,9 @@ _SUSPICIOUS_S = 0.1
 # A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
 _SLOW = 0.5
 _QUIET_S = 1.0
+# What killed twice waits so long. Where a node is lost, the deaths of all its runners are known by then: else
+# its last task would be given to one of the dead after the other, and seem to have killed them.
+_QUARANTINE_S = 1.0
 # A working runner is asked how far it is after this share of the time that makes it silent, or of its call.
 _ASK_AFTER = 0.25
 
@@ -80,6 +83,8 @@ class Dispatcher:
         self._pending: deque[Task] = deque()
         # Second tries and audits, with the runner that should not be the one to do them.
         self._elsewhere: deque[tuple[Task, RunnerId]] = deque()
+        # Tasks that killed again, with the time at which they may be tried once more.
+        self._quarantine: deque[tuple[float, Task]] = deque()
         self._work: dict[Task, _Work] = {}
         self._unfinished: set[Task] = set()
         self._seconds_per_task: float | None = None
@@ -107,12 +112,14 @@ class Dispatcher:
         """What to do now that this has happened. Events of runners already gone change nothing."""
         commands: list[Command] = []
         self._fleet.tick(now)
+        while self._quarantine and self._quarantine[0][0] <= now:
+            self._pending.append(self._quarantine.popleft()[1])
         if isinstance(event, TimePassed):
             for runner in self._fleet.overdue(now):
                 commands.append(Stop(runner.number, "silent" if runner.is_ready else "not started"))
                 commands += self._lose(runner.number, now)
         elif event.runner not in self._fleet.runners:
-            return []
+            pass
         elif isinstance(event, Joined):
             self._fleet.join(event.runner, now)
         elif isinstance(event, Heard):
@@ -195,12 +202,11 @@ class Dispatcher:
             if work.holders:
                 continue
             if self._is_guilty(work):
-                commands += self._search(task, work)
+                commands += self._search(task, work, now)
             elif work.deaths == 1:
                 self._pending.appendleft(task)
             else:
-                # Behind the others: whether they kill too tells it from a bad day.
-                self._pending.append(task)
+                self._quarantine.append((now + _QUARANTINE_S, task))
         self._deaths += 1
         return commands
 
@@ -216,13 +222,13 @@ class Dispatcher:
             work.deaths = 0
         return work.deaths > 0
 
-    def _search(self, task: Task, work: _Work) -> list[Command]:
+    def _search(self, task: Task, work: _Work, now: float) -> list[Command]:
         """Find the episode that kills runners. One that is known by name already has to do it all again."""
         if work.was_searched or work.parent is not None:
             return [GiveUp(task, "died")]
         work.was_searched, work.deaths = True, 0
         if task.num_episodes == 1:
-            self._pending.append(task)
+            self._quarantine.append((now + _QUARANTINE_S, task))
             return [Search(task)]
         episodes = range(task.first_episode, task.first_episode + task.num_episodes)
         work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
