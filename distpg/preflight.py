@@ -156,9 +156,12 @@ def check_disk(path: Path, free_bytes: int | None = None) -> None:
     """
     if free_bytes is None:
         try:
-            free_bytes = shutil.disk_usage(path).free
+            usage = shutil.disk_usage(path)
         except OSError:
+            return
+        if usage.total == 0:
             return  # a file system that does not say
+        free_bytes = usage.free
     if free_bytes < MIN_DISK_BYTES:
         raise RunDirectoryError(
             f"{path} has {free_bytes / 2**20:.0f} MiB left, a run needs at least {MIN_DISK_BYTES // 2**20}",

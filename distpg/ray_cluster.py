@@ -58,10 +58,12 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
         yield RayCluster(_num_cpus(), is_own=False, can_grow=True)
         return
     with contextlib.ExitStack() as stack:
+        # In this order, so that Ray has ended when its files are removed.
+        own = None if address is not None else stack.enter_context(_own_directory())
+        stack.callback(ray.shutdown)
         try:
-            stack.callback(ray.shutdown)
-            if address is None:
-                _start(stack.enter_context(temporary_directory("distpg-ray-", _parent())))
+            if own is not None:
+                _start(own)
             else:
                 ray.init(
                     address=address,
@@ -91,10 +93,27 @@ def _start(directory: Path) -> None:
         )
 
 
-def _parent() -> Path:
-    """Where Ray's files may lie: the system's directory for such, unless its name is too long for sockets."""
-    usual = tempfile.gettempdir()
-    return Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
+@contextlib.contextmanager
+def _own_directory() -> Iterator[Path]:
+    """A directory for the files of a cluster.
+
+    Raises:
+        ClusterError: It cannot be made.
+    """
+    try:
+        usual = tempfile.gettempdir()
+        parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
+        directory = temporary_directory("distpg-ray-", parent)
+        path = directory.__enter__()
+    except OSError as error:
+        raise ClusterError(
+            f"Ray has no room for its files: {error.strerror}: {error.filename}",
+            "Make room in the directory for temporary files, or name another one by TMPDIR.",
+        ) from error
+    try:
+        yield path
+    finally:
+        directory.__exit__(None, None, None)
 
 
 def _num_cpus() -> int:
