@@ -219,7 +219,9 @@ def check_cluster(
         ConfigError: The fewest runners asked for do not fit.
     """
     if not is_own:
-        fewest = min(config.min_env_runners, num_runners)
+        fewest = config.min_env_runners
+        if config.num_env_runners == "auto":  # never more than there are tasks
+            fewest = min(fewest, _num_tasks(config, config.episodes_per_iteration))
         check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
     found = (
         check_memory(free_memory(), num_runners) if is_own else None,

@@ -123,7 +123,7 @@ def test_the_advised_number_of_episodes_feeds_every_runner(runners: int, size: i
 def test_a_cluster_as_a_whole() -> None:
     config = TrainConfig(episodes_per_iteration=8, min_env_runners=3)
     assert check_cluster(config, 8, num_cpus=1, is_own=True, can_grow=False) == []
-    assert check_cluster(config, 2, num_cpus=2, is_own=False, can_grow=False) == []
+    assert check_cluster(config, 3, num_cpus=3, is_own=False, can_grow=False) == []
     assert len(check_cluster(config, 9, num_cpus=3, is_own=False, can_grow=False)) == 1
     with pytest.raises(
         ConfigError, match="3 runners of 1 CPUs do not fit: the cluster has 2 CPUs, enough for 2"
@@ -163,3 +163,10 @@ def test_everything_that_is_known_before_the_start(tmp_path: Path) -> None:
     check_before_start(TrainConfig(), tmp_path)
     with pytest.raises(ConfigError, match="no Ray cluster answers"):
         check_before_start(TrainConfig(address="127.0.0.1:1"), tmp_path)
+
+
+def test_automatic_runners_are_no_more_than_there_are_tasks() -> None:
+    config = TrainConfig(min_env_runners=9)
+    check_cluster(config, 4, num_cpus=4, is_own=False, can_grow=False)
+    with pytest.raises(ConfigError, match="4 runners of 1 CPUs do not fit"):
+        check_cluster(config, 1, num_cpus=1, is_own=False, can_grow=False)
