@@ -19,6 +19,7 @@ from distpg.preflight import (
     check_memory,
     check_reachable,
     check_runners_fit,
+    check_runs_here,
     free_memory,
     host_and_port,
     version_problem,
@@ -70,7 +71,17 @@ def test_auto_of_a_cluster_that_is_gone_says_where_it_was() -> None:
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: ") as caught:
         check_reachable("auto", "127.0.0.1:1")
     assert "RAY_ADDRESS" in caught.value.hint
-    check_reachable("auto", None)
+
+
+def test_auto_where_no_cluster_runs(tmp_path: Path) -> None:
+    check_runs_here(tmp_path / "no such directory on other systems")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cmdline").write_bytes(b"/usr/bin/vim\0gcs_server.cc\0")
+    with pytest.raises(ConfigError, match="no Ray cluster runs on this machine"):
+        check_runs_here(tmp_path)
+    (tmp_path / "12").mkdir()
+    (tmp_path / "12/cmdline").write_bytes(b"/lib/ray/core/src/ray/gcs/gcs_server\0--config\0")
+    check_runs_here(tmp_path)
 
 
 @pytest.mark.parametrize(
