@@ -65,7 +65,7 @@ class Chaos:
         self._later: list[tuple[float, Callable[[], None]]] = []
 
     def rage(self, seconds: float, goes_on: Callable[[], bool]) -> None:
-        """Commit faults for so long, while training goes on; then release what was frozen for a while only."""
+        """Commit faults for so long, while training goes on; then release what is frozen for a while."""
         kinds = {
             self._kill: 30,
             self._freeze: 15,

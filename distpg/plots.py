@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.errors import RunDirectoryError
+from distpg.errors import RunDirectoryError, StorageError
 from distpg.run_directory import read_config, storage_error
 from distpg.stopping import RECENT_EPISODES
 
@@ -38,17 +38,24 @@ class RunData:
 
 
 def plot_run(run: Path) -> None:
-    """Draw learning_curve.png and variance.png into a run's own directory.
+    """Draw learning_curve.png and variance.png into the directory of a run that has just ended.
 
     Raises:
-        RunDirectoryError: This is not a run directory, or a file in it is damaged.
-        StorageError: The figures cannot be written.
+        StorageError: They cannot be written, or the run's files were taken away while it went on.
     """
-    plot_runs([run], run)
+    try:
+        plot_runs([run], run)
+    except RunDirectoryError as error:
+        raise StorageError(error.message, error.hint) from error
 
 
 def plot_runs(runs: Sequence[Path], output: Path) -> None:
-    """Draw both figures with all runs in them into ``output``; errors as of :func:`plot_run`."""
+    """Draw both figures with all runs in them into ``output``.
+
+    Raises:
+        RunDirectoryError: One is not a run directory, or a file in it is damaged.
+        StorageError: The figures cannot be written.
+    """
     data = [read_run(run) for run in runs]
     for name, draw in (("learning_curve", draw_learning_curve), ("variance", draw_variance)):
         path = output / f"{name}.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -63,8 +64,10 @@ def check_reachable(address: str, environment_address: str | None) -> None:
     where, hint = host_and_port(address), _HOW_TO_START
     if where is None:
         if environment_address is None:
+            check_runs_here(Path("/proc"))
             return
-        address, hint = environment_address, "Correct RAY_ADDRESS, or start the cluster: `ray start --head`."
+        address = environment_address
+        hint = "`auto` is RAY_ADDRESS or the last `ray start`: correct the one, or repeat the other."
         where = host_and_port(address)
     if where is None:
         return
@@ -84,6 +87,24 @@ def _greet(where: tuple[str, int]) -> None:
         answer = connection.recv(9, socket.MSG_WAITALL)
         if len(answer) < 9 or answer[3] != _SETTINGS:
             raise OSError("what listens there is not Ray")
+
+
+def check_runs_here(processes: Path) -> None:
+    """Whether this machine has any cluster that ``auto`` could mean; Ray looks for one in the same way.
+
+    Args:
+        processes: A directory as Linux's /proc.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    commands = list(processes.glob("[0-9]*/cmdline"))
+    for command in commands:
+        with contextlib.suppress(OSError):  # it has ended
+            if b"gcs_server" in command.read_bytes().split(b"\0")[0]:
+                return
+    if commands:
+        raise ConfigError("no Ray cluster runs on this machine", _HOW_TO_START)
 
 
 def address_of_auto(environment: Mapping[str, str], ray_directory: Path) -> str | None:
@@ -219,7 +240,9 @@ def check_cluster(
         ConfigError: The fewest runners asked for do not fit.
     """
     if not is_own:
-        fewest = min(config.min_env_runners, num_runners)
+        fewest = config.min_env_runners
+        if config.num_env_runners == "auto":  # never more than there are tasks
+            fewest = min(fewest, _num_tasks(config, config.episodes_per_iteration))
         check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
     found = (
         check_memory(free_memory(), num_runners) if is_own else None,

@@ -152,6 +152,11 @@ def _why_not(address: str | None, error: Exception) -> DistpgError:
     if address is not None and (problem := version_problem(str(error))) is not None:
         return ConfigError(*problem)
     line = " ".join(str(error).split())[:300]
+    if address is not None and "authenticat" in line.lower():
+        return ClusterError(
+            f"the cluster at {address} demands its token: {line}",
+            "Set RAY_AUTH_MODE=token, and copy the cluster's ~/.ray/auth_token here or into RAY_AUTH_TOKEN.",
+        )
     what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
     return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")
 

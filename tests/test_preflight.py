@@ -19,6 +19,7 @@ from distpg.preflight import (
     check_memory,
     check_reachable,
     check_runners_fit,
+    check_runs_here,
     free_memory,
     host_and_port,
     version_problem,
@@ -70,7 +71,17 @@ def test_auto_of_a_cluster_that_is_gone_says_where_it_was() -> None:
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: ") as caught:
         check_reachable("auto", "127.0.0.1:1")
     assert "RAY_ADDRESS" in caught.value.hint
-    check_reachable("auto", None)
+
+
+def test_auto_where_no_cluster_runs(tmp_path: Path) -> None:
+    check_runs_here(tmp_path / "no such directory on other systems")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cmdline").write_bytes(b"/usr/bin/vim\0gcs_server.cc\0")
+    with pytest.raises(ConfigError, match="no Ray cluster runs on this machine"):
+        check_runs_here(tmp_path)
+    (tmp_path / "12").mkdir()
+    (tmp_path / "12/cmdline").write_bytes(b"/lib/ray/core/src/ray/gcs/gcs_server\0--config\0")
+    check_runs_here(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +134,7 @@ def test_the_advised_number_of_episodes_feeds_every_runner(runners: int, size: i
 def test_a_cluster_as_a_whole() -> None:
     config = TrainConfig(episodes_per_iteration=8, min_env_runners=3)
     assert check_cluster(config, 8, num_cpus=1, is_own=True, can_grow=False) == []
-    assert check_cluster(config, 2, num_cpus=2, is_own=False, can_grow=False) == []
+    assert check_cluster(config, 3, num_cpus=3, is_own=False, can_grow=False) == []
     assert len(check_cluster(config, 9, num_cpus=3, is_own=False, can_grow=False)) == 1
     with pytest.raises(
         ConfigError, match="3 runners of 1 CPUs do not fit: the cluster has 2 CPUs, enough for 2"
@@ -163,3 +174,10 @@ def test_everything_that_is_known_before_the_start(tmp_path: Path) -> None:
     check_before_start(TrainConfig(), tmp_path)
     with pytest.raises(ConfigError, match="no Ray cluster answers"):
         check_before_start(TrainConfig(address="127.0.0.1:1"), tmp_path)
+
+
+def test_automatic_runners_are_no_more_than_there_are_tasks() -> None:
+    config = TrainConfig(min_env_runners=9)
+    check_cluster(config, 4, num_cpus=4, is_own=False, can_grow=False)
+    with pytest.raises(ConfigError, match="4 runners of 1 CPUs do not fit"):
+        check_cluster(config, 1, num_cpus=1, is_own=False, can_grow=False)

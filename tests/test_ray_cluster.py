@@ -146,6 +146,16 @@ def test_strangers_are_refused(address: str, tmp_path: Path) -> None:
     assert "nauthenticated" in stranger.stderr or "AuthenticationError" in stranger.stderr
 
 
+def test_a_stranger_is_told_of_the_token(address: str, tmp_path: Path) -> None:
+    """As from another machine: this one's own token is out of reach."""
+    with train("--address", address, cwd=tmp_path, HOME=str(tmp_path), RAY_AUTH_MODE="token") as process:
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    error, hint = errors.splitlines()
+    assert "demands its token" in error
+    assert "RAY_AUTH_TOKEN" in hint
+
+
 def test_runners_that_do_not_fit_an_attached_cluster(address: str, tmp_path: Path) -> None:
     # Ray's autoscaler says within seconds whether it has anything to scale.
     while _autoscaler_status() is None:
