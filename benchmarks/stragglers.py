@@ -1,0 +1,58 @@
+"""How long an iteration takes with one of four runners ten times slower, against four healthy ones."""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from distpg.config import TrainConfig
+from distpg.env_runners import env_runner_spec, tasks_of_iteration
+from distpg.messages import Rules
+from distpg.policies import PolicySpec, initial_weights
+from distpg.ray_cluster import ray_cluster
+
+
+def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list[float], Counter]:
+    from distpg.ray_env_runners import RayEnvRunnerGroup
+
+    kwargs = {"steps": 20, "step_s": options.step_ms / 1000}
+    if slow_marker is not None:
+        kwargs["slow_marker"] = str(slow_marker)
+    policy = PolicySpec(1, 2)
+    config = TrainConfig(env_id="benchmarks.chaos:Sleeps-v0", env_kwargs=kwargs, env_reuse="always")
+    events: list[dict] = []
+    group = RayEnvRunnerGroup(env_runner_spec(config, policy), 0.1, Rules(num_runners=4), events.append)
+    group.wait_for(4)
+    weights = initial_weights(policy.layer_sizes, 0)
+    found = []
+    for iteration in range(options.iterations + 1):
+        start = time.perf_counter()
+        group.collect(tasks_of_iteration(iteration, 64, 1, 0), weights)
+        found.append(time.perf_counter() - start)
+    group.close()
+    return found, Counter(event["event"] for event in events)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--iterations", type=int, default=5, help="after a first one, which is shown by itself"
+    )
+    parser.add_argument("--step-ms", type=float, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, ray_cluster(None):
+        healthy, _ = seconds(options, None)
+        slow, events = seconds(options, Path(directory, "slow"))
+    first, rest = slow[0] / healthy[0], statistics.median(slow[1:]) / statistics.median(healthy[1:])
+    print(
+        f"64 episodes, one a task, of 20 steps of {options.step_ms:g} ms: four healthy runners "
+        f"{statistics.median(healthy[1:]):.2f} s, one of them ten times slower "
+        f"{statistics.median(slow[1:]):.2f} s (medians of {options.iterations}): {rest:.2f} times as long; "
+        f"in the first iteration, when nobody knows, {first:.2f} times. Hedged: {events['tasks_hedged']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
