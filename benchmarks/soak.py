@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("minutes", type=float, nargs="?", default=2.0)
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--seconds-per-fault", type=float, default=1.5)
+    parser.add_argument("--calm-seconds", type=float, default=20, help="of training to compare with")
     parser.add_argument("--num-env-runners", type=int, default=6)
     options = parser.parse_args()
     os.environ.update(RAY_AUTH_MODE="token", PYTHONHASHSEED="0", PYTHONPATH=str(Path.cwd()))
@@ -84,7 +85,7 @@ def main() -> None:
         ]
         process = start(calm, order, *runners)
         wait_for_iteration(calm, process)
-        time.sleep(20)
+        time.sleep(options.calm_seconds)
         stop(process)
         process = start(stormy, order, *runners)
         wait_for_iteration(stormy, process)

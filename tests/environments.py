@@ -277,9 +277,20 @@ class EndsItsProcess(Walk):
         return 0.0
 
 
+class Walker(gymnasium.ActionWrapper):
+    """BipedalWalker-v3 with buttons: an action is full torque one way or the other in each of four joints."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("BipedalWalker-v3", disable_env_checker=True))
+        self.action_space = gymnasium.spaces.Discrete(16)
+
+    def action(self, action: int) -> np.ndarray:
+        return np.array([1.0 if action >> joint & 1 else -1.0 for joint in range(4)], np.float32)
+
+
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Drawn, Unrepeatable, Everything, Talks, Slow, EndsItsProcess),
+    *(Walker, Drawn, Unrepeatable, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

@@ -52,6 +52,19 @@ def test_bipedal_walker_keeps_physics_across_resets() -> None:
     assert verdict.why_not_reproducible("0") is None
 
 
+@pytest.mark.skipif(importlib.util.find_spec("Box2D") is None, reason="needs gymnasium[box2d]")
+@pytest.mark.usefixtures("ray")
+def test_bipedal_walker_gives_equal_digests_at_any_number_of_runners(in_tmp_path: Path) -> None:
+    digests = set()
+    for number in (0, 1, 3):
+        config = config_of("Walker", num_env_runners=number, run_dir=str(number), cpus_per_env_runner=0.05)
+        result = distpg.train(config)
+        assert result.reproducible
+        assert json.loads((in_tmp_path / f"{number}/config.json").read_text())["env_reuse"] == "episode"
+        digests.add(result.weights_digest)
+    assert len(digests) == 1
+
+
 @pytest.mark.usefixtures("ray")
 def test_state_that_survives_reset_does_no_harm(in_tmp_path: Path) -> None:
     here = distpg.train(config_of("SurvivesReset", run_dir="here"))
