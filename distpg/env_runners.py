@@ -40,6 +40,13 @@ def tasks_of_iteration(
     ]
 
 
+def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]:
+    """The tasks of an iteration, from the resolved configuration alone."""
+    return tasks_of_iteration(
+        iteration, config.episodes_per_iteration, int(config.episodes_per_task), weights_seq_no
+    )
+
+
 @dataclass(frozen=True)
 class EnvRunnerSpec:
     """Everything a runner is made from; small and plain, so that it can be sent to another process."""

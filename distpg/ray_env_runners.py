@@ -14,7 +14,7 @@ from distpg import env_runners
 from distpg.dispatch import Dispatcher
 from distpg.env_runners import Answer, EnvRunnerSpec, Task, answers_differ
 from distpg.episodes import EpisodeBatch, concatenate
-from distpg.errors import DistpgError, EnvRunnersError, EpisodeError
+from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
 from distpg.fingerprint import fingerprint, numerics_digest
 from distpg.messages import (
     Accept,
@@ -52,10 +52,14 @@ class EnvRunner(env_runners.EnvRunner):
     of small arrays, and would serialise the weights again for every runner.
     """
 
-    def join(self) -> tuple[str, str, str]:
-        """Once the process is up: version of distpg, digests of its numerics and of its environment."""
+    def join(self) -> tuple[str, str, str, bool]:
+        """Once the process is up: version of distpg, digests of its numerics and of its environment.
+
+        Also whether the environment plays the same again, without which the digest means nothing.
+        """
         mine = fingerprint(self._spec)
-        return mine.distpg, mine.numerics, mine.environment
+        again = fingerprint(self._spec)
+        return mine.distpg, mine.numerics, mine.environment, mine.environment == again.environment
 
     def answer_bytes(self, tasks: bytes, weights: bytes) -> bytes:
         """:meth:`answer`, pickled on both ways between processes of one run."""
@@ -153,7 +157,7 @@ class RayEnvRunnerGroup:
         waiting = [*self._calls, *self._heartbeats, *self._joins]
         finished: list[Any] = []
         if waiting:
-            finished, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
+            finished = self._first_finished(waiting)
         else:
             time.sleep(_WAIT_S)  # every runner is gone, and the next one is not due yet
         for reference in finished:
@@ -163,6 +167,16 @@ class RayEnvRunnerGroup:
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _WAIT_S
             self._handle(TimePassed())
+
+    def _first_finished(self, waiting: list[Any]) -> list[Any]:
+        try:
+            finished: list[Any] = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)[0]
+        except (RayError, ConnectionError) as error:
+            line = " ".join(str(error).split())[:300]
+            raise ClusterError(
+                f"the Ray cluster is gone: {line}", "Start it again, then: distpg resume RUN."
+            ) from error
+        return finished
 
     def _handle(self, event: Event) -> None:
         self._apply(self._dispatcher.handle(event, time.monotonic()))
@@ -189,8 +203,14 @@ class RayEnvRunnerGroup:
             return self._joined(runner, result)
         return self._answered(runner, tasks, pickle.loads(result))
 
-    def _joined(self, runner: int, fingerprint: tuple[str, str, str]) -> Event:
-        why = self._difference(*fingerprint)
+    def _joined(self, runner: int, answer: tuple[str, str, str, bool]) -> Event:
+        *mine, repeats = answer
+        if not repeats and self._is_reproducible:
+            self._is_reproducible = False
+            self._on_event(
+                {"event": "not_reproducible", "why": "the environment plays differently each time"}
+            )
+        why = self._difference(*mine)
         if why is not None:
             self._on_event(
                 {
@@ -241,7 +261,9 @@ class RayEnvRunnerGroup:
             steps = ray.get(reference)
         except RayError:
             return None  # its death shows in its call too
-        return Heard(runner, steps - self._steps_before[runner])
+        of_this_call = steps - self._steps_before[runner]
+        # None yet, or it was asked during the call before: that is no sign of progress.
+        return Heard(runner, of_this_call) if of_this_call > 0 else None
 
     def _death(self, runner: int, tasks: tuple[Task, ...], error: Exception) -> Event | None:
         if runner not in self._actors:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distpg.checkpoints import check_same_options, newest_checkpoint
 from distpg.config import TrainConfig
-from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec
+from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec, plan
 from distpg.envs import Env, env_spec, make_env
 from distpg.episodes import actions_digest, episode_starts
 from distpg.errors import ConfigError, ReplayError
@@ -24,7 +24,7 @@ from distpg.run_directory import load_run_config
 from distpg.samplers import TRAINING
 from distpg.samplers.gymnasium_sampler import GymnasiumSampler
 from distpg.stopping import Progress
-from distpg.trainer import plan, prepare, update
+from distpg.trainer import prepare, update
 from distpg.video import Recording
 
 _NUMBERS_SHOWN = 6

@@ -18,31 +18,23 @@ from distpg.checkpoints import (
 )
 from distpg.config import (
     TrainConfig,
-    automatic_num_env_runners,
     check_resumable,
     config_to_json,
     resolve_config,
 )
-from distpg.env_runners import (
-    EnvRunnerGroup,
-    InProcessEnvRunnerGroup,
-    Task,
-    env_runner_spec,
-    is_audited,
-    tasks_of_iteration,
-)
+from distpg.env_runner_groups import env_runners
+from distpg.env_runners import EnvRunnerGroup, plan
 from distpg.envs import EnvSpec, env_spec, inspect_env
 from distpg.episodes import EpisodeBatch
-from distpg.errors import EnvRunnersError, EpisodeError
+from distpg.errors import ClusterError, EnvRunnersError, EpisodeError
 from distpg.events import Event, EventLog
 from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
-from distpg.messages import Rules
 from distpg.metrics import Metrics, iteration_metrics
 from distpg.plots import plot_run
 from distpg.policies import PolicySpec, policy_spec, weights_digest
-from distpg.preflight import check_before_start, check_cluster
+from distpg.preflight import check_before_start
 from distpg.recorder import Clock, Recorder
 from distpg.reproducibility import EnvReuse, verdict_of
 from distpg.results import Result, make_result, read_result, write_result
@@ -177,7 +169,7 @@ def _go(
         with interrupts.held():
             recorder.checkpoint(learner, progress)
         if not is_finished(progress, config):
-            config, runners = stack.enter_context(_env_runners(config, policy, events, interrupts))
+            config, runners = stack.enter_context(env_runners(config, policy, events, interrupts))
             _write_config(run, config)
             listeners.on_start(config, run)
             clock.training_begins()
@@ -233,13 +225,6 @@ def update(
     }
 
 
-def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]:
-    """The tasks of an iteration, from the resolved configuration alone."""
-    return tasks_of_iteration(
-        iteration, config.episodes_per_iteration, int(config.episodes_per_task), weights_seq_no
-    )
-
-
 @contextlib.contextmanager
 def _saved_if_stopped(
     run: Path,
@@ -252,7 +237,7 @@ def _saved_if_stopped(
     """Where a signal, or a fault outside the learner, ends training: keep the last completed update."""
     try:
         yield
-    except (KeyboardInterrupt, EpisodeError, EnvRunnersError) as error:
+    except (KeyboardInterrupt, EpisodeError, EnvRunnersError, ClusterError) as error:
         recorder.checkpoint(learner, progress)
         if not isinstance(error, EpisodeError):
             raise
@@ -260,47 +245,6 @@ def _saved_if_stopped(
         seed = environment_seed(config.seed, error.episode)
         hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
         raise EpisodeError(error.message, hint, error.episode) from error
-
-
-@contextlib.contextmanager
-def _env_runners(
-    config: TrainConfig, policy_spec: PolicySpec, events: EventLog, interrupts: Interrupts
-) -> Iterator[tuple[TrainConfig, EnvRunnerGroup]]:
-    """The runners the configuration asks for, and the configuration with their number."""
-    spec = env_runner_spec(config, policy_spec)
-    if config.num_env_runners == 0:
-        with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, events)) as here:
-            yield config, here
-        return
-    from distpg.ray_cluster import cpus_per_env_runner, ray_cluster
-
-    with ray_cluster(config.address) as cluster:
-        interrupts.install()  # again: Ray took the signals for itself
-        from distpg.ray_env_runners import RayEnvRunnerGroup
-
-        number = config.num_env_runners
-        if number == "auto":
-            number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
-        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
-            events({"event": "warning", "why": advice.message, "hint": advice.hint})
-        cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
-        group = RayEnvRunnerGroup(
-            spec, cpus, _rules(config, number), events, config.allow_mixed, events.why_not is None
-        )
-        with contextlib.closing(group):
-            group.wait_for(min(config.min_env_runners, number))
-            yield replace(config, num_env_runners=number), group
-
-
-def _rules(config: TrainConfig, num_env_runners: int) -> Rules:
-    return Rules(
-        num_runners=num_env_runners,
-        silent_after_s=config.sample_timeout_s,
-        start_timeout_s=config.env_start_timeout_s,
-        max_task_retries=config.max_task_retries,
-        recycle_after=config.recycle_runner_after,
-        is_audited=lambda task: is_audited(task, config.seed, config.audit_every),
-    )
 
 
 def _write_config(run: Path, config: TrainConfig) -> None:

@@ -16,6 +16,7 @@ FLOORS = [
     ["command_line", "display"],
     ["evaluation", "replay", "doctor"],
     ["trainer"],
+    ["env_runner_groups"],
     ["plots", "recorder", "history", "video"],
     ["checkpoints", "metrics", "events", "results"],
     ["run_directory", "interrupts", "learner", "stopping"],

@@ -157,6 +157,14 @@ def test_wrong_answers_of_an_unrepeatable_environment_are_found_by_audits() -> N
     assert "played twice gave two results" in runners.events[-1]["why"]
 
 
+def test_an_environment_that_never_repeats_is_used_and_said() -> None:
+    runners = Runners("tests.environments:NumpyRandom", rules=Rules(2))
+    runners.group.wait_for(2)
+    assert [event["why"] for event in runners.events if event["event"] == "not_reproducible"] == [
+        "the environment plays differently each time"
+    ]
+
+
 def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_env_runners, "numerics_digest", lambda policy: "another machine's")
     refused = Runners(rules=Rules(1))
