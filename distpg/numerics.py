@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib import metadata
 
 
@@ -35,7 +36,19 @@ def numerics_environment() -> dict[str, str]:
     }
 
 
+_late = False
+
+
 def pin_numerics() -> None:
     """Set each variable of :func:`numerics_environment` that the user has not set."""
-    for name, value in numerics_environment().items():
+    global _late
+    wanted = numerics_environment()
+    loaded = "numpy" in sys.modules or "torch" in sys.modules
+    _late = loaded and any(os.environ.get(name) != value for name, value in wanted.items())
+    for name, value in wanted.items():
         os.environ.setdefault(name, value)
+
+
+def was_pinned_late() -> bool:
+    """Whether NumPy or torch had been loaded already, so that this process may compute other bits."""
+    return _late

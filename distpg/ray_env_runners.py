@@ -34,6 +34,7 @@ from distpg.messages import (
     Stop,
     TimePassed,
 )
+from distpg.numerics import was_pinned_late
 from distpg.policies import Weights
 from distpg.version import __version__
 
@@ -209,6 +210,15 @@ class RayEnvRunnerGroup:
             self._is_reproducible = False
             self._on_event(
                 {"event": "not_reproducible", "why": "the environment plays differently each time"}
+            )
+        if mine[1] != self._numerics and was_pinned_late():
+            # Not the runners' fault: they agree with one another, and with processes that begin with distpg.
+            self._numerics = mine[1]
+            self._on_event(
+                {
+                    "event": "not_reproducible",
+                    "why": "NumPy or torch was imported before distpg, which pins their arithmetic",
+                }
             )
         why = self._difference(*mine)
         if why is not None:

@@ -206,3 +206,16 @@ def test_an_interrupted_run_ends_with_130_and_whole_lines(
     with (run / "episodes.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == last["num_episodes_lifetime"]
     assert not (run / "result.json").exists()
+
+
+def test_numpy_imported_before_distpg_stops_nobody(in_tmp_path: Path) -> None:
+    """As in every notebook. Where it makes this process compute other bits than its runners, that is said."""
+    script = (
+        "import numpy, distpg\n"
+        "config = distpg.TrainConfig(max_iterations=2, num_env_runners=1, run_dir='run')\n"
+        "result = distpg.train(config)\n"
+        "assert result.iterations == 2\n"
+        "assert result.reproducible or 'before distpg' in result.not_reproducible_because\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
