@@ -22,7 +22,8 @@ METHODS = [
     for optimiser in ("adam", "sgd")
     for schedule in ([], ["--lr-schedule", "linear", "--lr-decay-env-steps", "20000"])
 ]
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+SIGNALS = {"kill": signal.SIGKILL, "int": signal.SIGINT, "term": signal.SIGTERM}
+AFTER = "after the end"
 
 
 def content(run: Path) -> tuple[list[dict], str, str]:
@@ -55,7 +56,8 @@ def checked(process: subprocess.Popen[bytes], number: int | None = None) -> bool
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=30, help="that come before the end of their process")
+    parser.add_argument("--signals", choices=SIGNALS, nargs="+", default=["kill", "kill", "int", "term"])
     parser.add_argument("--seed", type=int, default=0, help="of the moments, methods and signals")
     parser.add_argument("--num-env-runners", type=int, default=0)
     parser.add_argument("--max-iterations", type=int, default=120)
@@ -63,7 +65,7 @@ def main() -> None:
     rng = random.Random(options.seed)
     rounds, kills, equal = 0, Counter(), True
     with tempfile.TemporaryDirectory() as directory:
-        while sum(kills.values()) < options.kills:
+        while sum(kills.values()) - kills[AFTER] < options.kills:
             method = [
                 *(METHODS[rounds % len(METHODS)]),
                 *("--seed", str(rounds), "--max-iterations", str(options.max_iterations)),
@@ -80,10 +82,10 @@ def main() -> None:
             finished = False
             while not finished:
                 time.sleep(rng.uniform(0, duration))
-                number = rng.choice(SIGNALS)
+                number = SIGNALS[rng.choice(options.signals)]
                 process.send_signal(number)
                 finished = checked(process, number)
-                kills["after the end" if finished else number.name] += 1
+                kills[AFTER if finished else number.name] += 1
                 process = distpg("resume", str(parts))
             checked(process)
             same = content(parts) == content(whole)
