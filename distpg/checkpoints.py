@@ -38,6 +38,7 @@ class Checkpoint:
 
     Attributes:
         options: The options that decide the result, as config.json has them.
+        platform: Versions, and a digest of the arithmetic, of the process that wrote it.
         wall_s: Seconds that the run has taken so far.
         train_s: The same without start-up.
     """
@@ -45,6 +46,7 @@ class Checkpoint:
     learner: LearnerState
     progress: Progress
     options: dict[str, Any]
+    platform: dict[str, str | None]
     wall_s: float
     train_s: float
 
@@ -60,7 +62,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
     temporary = directory / f".{final.name}.new"
     try:
         directory.mkdir(exist_ok=True)
-        for leftover in directory.glob(".*"):
+        for leftover in [*directory.glob(".*.new"), *directory.glob(".*.old")]:
             shutil.rmtree(leftover)
         temporary.mkdir()
         for name, content in _files(checkpoint).items():
@@ -158,7 +160,14 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
         value_optimiser,
         Moments(**state["value_moments"]),
     )
-    return Checkpoint(learner, _progress(state), state["options"], state["wall_s"], state["train_s"])
+    return Checkpoint(
+        learner,
+        _progress(state),
+        state["options"],
+        state["platform"],
+        state["wall_s"],
+        state["train_s"],
+    )
 
 
 def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
@@ -195,6 +204,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
         "weights_seq_no": learner.weights_seq_no,
         "value_moments": asdict(learner.value_moments),
         "options": checkpoint.options,
+        "platform": checkpoint.platform,
         "wall_s": checkpoint.wall_s,
         "train_s": checkpoint.train_s,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},

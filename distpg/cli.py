@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # From the first moment on: imports alone take a second, and SIGTERM would end the process silently.
         with Interrupts():
             return _run(arguments)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does. That is not worth a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except DistpgError as error:
         if "--debug" in arguments:
             raise
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exec("")
         _report(
             "interrupted",
-            "Everything up to the last completed update is in the run directory: distpg resume RUN.",
+            "A run keeps everything up to its last completed update: distpg resume RUN.",
         )
         return 130
 
@@ -176,7 +180,7 @@ def _evaluate(arguments: list[str]) -> None:
         print(
             f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
             f"{options.num_episodes} episodes\n"
-            f"mean return {result.mean:.1f} ± {result.half_width:.1f} (95 % interval), "
+            f"mean return {result}, "
             f"from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
             f"mean length {result.lengths.mean():.1f}"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
 from distpg.env_runners import Task
@@ -33,6 +32,7 @@ from distpg.messages import (
     Stop,
     TimePassed,
 )
+from distpg.work import Work
 
 # A call costs about a millisecond whatever is in it. Tasks travel together until a call has this much work.
 _SECONDS_PER_CALL = 0.02
@@ -50,30 +50,6 @@ _QUARANTINE_S = 1.0
 _ASK_AFTER = 0.25
 
 
-@dataclass
-class _Work:
-    """A task that is not finished.
-
-    Attributes:
-        deaths_before: Deaths of all runners before this task's first one.
-        answer: Digest of the first answer, and who gave it.
-        holders: Runners that work on it.
-        parent: The task whose killing episode this one is played to find.
-        parts: Such episodes still out, for the parent.
-    """
-
-    deaths: int = 0
-    deaths_before: int = 0
-    failures: int = 0
-    is_alone: bool = False
-    was_searched: bool = False
-    answer: tuple[str, RunnerId] | None = None
-    needs_second: bool = False
-    holders: set[RunnerId] = field(default_factory=set)
-    parent: Task | None = None
-    parts: set[Task] = field(default_factory=set)
-
-
 class Dispatcher:
     """Hands tasks to runners until each is answered once, or twice where it is audited."""
 
@@ -81,11 +57,11 @@ class Dispatcher:
         self._rules = rules
         self._fleet = Fleet(rules.num_runners, rules.silent_after_s, rules.start_timeout_s)
         self._pending: deque[Task] = deque()
-        # Second tries and audits, with the runner that should not be the one to do them.
-        self._elsewhere: deque[tuple[Task, RunnerId]] = deque()
+        # Second tries and audits, with the runners that should not be the ones to do them.
+        self._elsewhere: deque[tuple[Task, set[RunnerId]]] = deque()
         # Tasks that killed again, with the time at which they may be tried once more.
         self._quarantine: deque[tuple[float, Task]] = deque()
-        self._work: dict[Task, _Work] = {}
+        self._work: dict[Task, Work] = {}
         self._unfinished: set[Task] = set()
         self._seconds_per_task: float | None = None
         self._deaths = 0
@@ -102,8 +78,9 @@ class Dispatcher:
 
     def add(self, tasks: Iterable[Task], now: float) -> list[Command]:
         """Take on more tasks; earlier ones are handed out first."""
+        self._fleet.tick(now)
         for task in tasks:
-            self._work[task] = _Work(needs_second=self._rules.is_audited(task))
+            self._work[task] = Work(needs_second=self._rules.is_audited(task))
             self._unfinished.add(task)
             self._pending.append(task)
         return self._hand_out(now)
@@ -159,28 +136,29 @@ class Dispatcher:
             commands.append(Stop(event.runner, "recycled"))
         return commands
 
-    def _first_answer(self, task: Task, work: _Work, answer: tuple[str, RunnerId]) -> list[Command]:
+    def _first_answer(self, task: Task, work: Work, answer: tuple[str, RunnerId]) -> list[Command]:
         work.answer = answer
         if work.parent is not None:
             self._forget_if_finished(task, work)
             return self._part_is_harmless(task, work.parent)
         if work.needs_second and not work.holders:
-            self._elsewhere.append((task, answer[1]))
+            self._elsewhere.append((task, {answer[1]}))
         self._forget_if_finished(task, work)
         return [Accept(task)]
 
-    def _failed(self, task: Task, work: _Work, runner: RunnerId) -> list[Command]:
+    def _failed(self, task: Task, work: Work, runner: RunnerId) -> list[Command]:
         """An environment raised an exception, which is the same everywhere unless the runner is at fault."""
         if work.answer is not None:
             # It did not fail before: that is a difference like any other.
             work.needs_second = False
             self._forget_if_finished(task, work)
             return [Differ(task, (work.answer[1], runner))]
-        work.failures += 1
-        if work.failures > 1:
-            return [GiveUp(task, "failed")]
+        again = runner in work.failed_on
+        work.failed_on.add(runner)
         if not work.holders:
-            self._elsewhere.append((task, runner))
+            if again or len(work.failed_on) > 1:
+                return [GiveUp(task, "failed")]
+            self._elsewhere.append((task, work.failed_on))
         return []
 
     def _lose(self, number: RunnerId, now: float) -> list[Command]:
@@ -191,38 +169,39 @@ class Dispatcher:
             work = self._work[task]
             work.holders.discard(number)
             if work.answer is not None:
-                if work.needs_second and not work.holders:
-                    self._elsewhere.append((task, work.answer[1]))
-                self._forget_if_finished(task, work)
+                commands += self._lose_second(task, work)
                 continue
-            if work.deaths == 0:
-                work.deaths_before = self._deaths
-            work.deaths += 1
-            work.is_alone = True
+            work.note_death(self._deaths)
             if work.holders:
                 continue
-            if self._is_guilty(work):
+            if work.is_guilty(self._deaths + 1, max(1, self._rules.max_task_retries)):
                 commands += self._search(task, work, now)
+            elif work.failed_on:
+                self._elsewhere.append((task, work.failed_on))
             elif work.deaths == 1:
                 self._pending.appendleft(task)
             else:
                 self._quarantine.append((now + _QUARANTINE_S, task))
-        self._deaths += 1
+        self._deaths += runner.is_ready
+        if runner.tasks:
+            # A lost node takes idle runners along, whose end shows only when they are spoken to.
+            for idle in self._fleet.idle:
+                self._fleet.runners[idle].ask(now)
+                commands.append(Ask(idle))
         return commands
 
-    def _is_guilty(self, work: _Work) -> bool:
-        """Whether a task's own deaths are too many, and more than those of runners at other work since.
+    def _lose_second(self, task: Task, work: Work) -> list[Command]:
+        """Whoever was to give a second answer is gone. An audit is worth a few runners, and no more."""
+        work.deaths += 1
+        if work.needs_second and not work.holders and work.answer is not None:
+            if work.deaths < max(1, self._rules.max_task_retries):
+                self._elsewhere.append((task, {work.answer[1]}))
+            else:
+                work.needs_second = False
+        self._forget_if_finished(task, work)
+        return []
 
-        Where machines are taken away all the time, a long task is hit again and again by no fault of its own.
-        """
-        if work.deaths < max(1, self._rules.max_task_retries):
-            return False
-        others = self._deaths + 1 - work.deaths_before - work.deaths
-        if others >= work.deaths:
-            work.deaths = 0
-        return work.deaths > 0
-
-    def _search(self, task: Task, work: _Work, now: float) -> list[Command]:
+    def _search(self, task: Task, work: Work, now: float) -> list[Command]:
         """Find the episode that kills runners. One that is known by name already has to do it all again."""
         if work.was_searched or work.parent is not None:
             return [GiveUp(task, "died")]
@@ -233,7 +212,7 @@ class Dispatcher:
         episodes = range(task.first_episode, task.first_episode + task.num_episodes)
         work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
         for part in sorted(work.parts, key=lambda part: -part.first_episode):
-            self._work[part] = _Work(parent=task, is_alone=True)
+            self._work[part] = Work(parent=task, is_alone=True)
             self._unfinished.add(part)
             self._pending.appendleft(part)
         return [Search(task)]
@@ -247,7 +226,7 @@ class Dispatcher:
             self._pending.appendleft(parent)
         return []
 
-    def _forget_if_finished(self, task: Task, work: _Work) -> None:
+    def _forget_if_finished(self, task: Task, work: Work) -> None:
         if work.answer is not None and not work.needs_second:
             self._unfinished.discard(task)
             if not work.holders:
@@ -270,7 +249,7 @@ class Dispatcher:
             share = -(-len(self._pending) // (len(idle) + busy))
             tasks = self._next_call(min(share, self._tasks_per_call()))
             if tasks:
-                self._send(commands, next(iter(idle)), tasks, "new", now)
+                self._send(commands, self._fleet.best_idle, tasks, "new", now)
         if idle and self._unfinished:
             self._hedge(commands, now)
         return commands
@@ -293,10 +272,13 @@ class Dispatcher:
     def _hand_out_elsewhere(self, commands: list[Command], now: float) -> None:
         idle = self._fleet.idle
         for _ in range(len(self._elsewhere) if idle else 0):
+            if not idle:
+                return
             task, avoided = self._elsewhere.popleft()
-            others = [runner for runner in idle if runner != avoided]
-            if others or (avoided in idle and self._fleet.num_ready == 1):
-                self._send(commands, others[0] if others else avoided, (task,), "elsewhere", now)
+            others = [runner for runner in idle if runner not in avoided]
+            ready = (number for number, runner in self._fleet.runners.items() if runner.is_ready)
+            if others or avoided.issuperset(ready):
+                self._send(commands, others[0] if others else next(iter(idle)), (task,), "elsewhere", now)
             else:
                 self._elsewhere.append((task, avoided))
 
@@ -313,10 +295,10 @@ class Dispatcher:
                 for task in runner.tasks
                 if (work := self._work[task]).answer is None
                 and work.holders == {runner.number}
-                and not work.is_alone
+                and not (work.is_alone or work.failed_on)
             )
             if tasks and self._is_slow(runner, now):
-                self._send(commands, next(iter(self._fleet.idle)), tasks, "hedge", now)
+                self._send(commands, self._fleet.best_idle, tasks, "hedge", now)
 
     def _is_slow(self, runner: Runner, now: float) -> bool:
         common = self._fleet.rate

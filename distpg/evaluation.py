@@ -61,6 +61,10 @@ class Evaluation:
         """Mean return."""
         return float(self.returns.mean())
 
+    def __str__(self) -> str:
+        interval = "" if len(self.returns) < 2 else f" ± {self.half_width:.1f} (95 % interval)"
+        return f"{self.mean:.1f}{interval}"
+
     @property
     def half_width(self) -> float:
         """Half the width of the mean's 95 % interval, in normal approximation; NaN for one episode."""

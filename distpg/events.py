@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -34,16 +35,21 @@ class EventLog:
             StorageError: The file cannot be written.
         """
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._append(strict_json({"time": now, **event}) + "\n")
+        reason = _reason(event)
+        # A resumed run must not claim what this one had to give up, not even after a power cut.
+        self._append(strict_json({"time": now, **event}) + "\n", durably=reason is not None)
         if self.why_not is None:
-            self.why_not = _reason(event)
+            self.why_not = reason
         if self._listener is not None:
             self._listener(event)
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str, durably: bool = False) -> None:
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
+                if durably:
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(self._path, error) from error
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from platform import python_version
 
 import numpy as np
@@ -79,3 +81,28 @@ def _environment(spec: EnvRunnerSpec) -> str:
             env.close()
         number += 1
     return digest.hexdigest()
+
+
+def platform_of(policy: PolicySpec) -> dict[str, str | None]:
+    """What decides this process's bits, beside a run's options: versions, and :func:`numerics_digest`."""
+    found: dict[str, str | None] = {"numerics": numerics_digest(policy)}
+    for package in ("distpg", "torch", "numpy", "gymnasium"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
+    """Why a run that goes on here may go on with other bits; None if nothing speaks for it."""
+    changes = [name for name, value in now.items() if before.get(name) != value]
+    if not changes:
+        return None
+    words = [
+        "another kind of CPU or its kernels"
+        if name == "numerics"
+        else f"{name} {before.get(name)} before, {now[name]} now"
+        for name in changes
+    ]
+    return f"resumed with {'; '.join(words)}"

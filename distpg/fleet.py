@@ -91,6 +91,12 @@ class Fleet:
         """Those with a call, the oldest runner first."""
         return (runner for runner in self.runners.values() if runner.tasks)
 
+    @property
+    def best_idle(self) -> RunnerId:
+        """The one that is idle longest, of those that answered when asked, if there are any."""
+        answering = (number for number in self.idle if self.runners[number].unanswered_since is None)
+        return next(answering, next(iter(self.idle)))
+
     def start_missing(self, now: float) -> list[Runner]:
         """New runners for those that are missing, if the back-off allows."""
         started = []
@@ -128,6 +134,7 @@ class Fleet:
         if steps and seconds > 0:
             runner.rate = _mixed(runner.rate, steps / seconds)
             self.rate = _mixed(self.rate, steps / seconds)
+        runner.unanswered_since = None
         self.idle[number] = None
         return tasks
 
@@ -148,6 +155,8 @@ class Fleet:
     def hear(self, number: RunnerId, steps: int, now: float) -> None:
         """A sign of life: the steps of its call so far."""
         runner = self.runners[number]
+        if runner.tasks and steps <= 0:
+            return  # it was asked during the call before, or has made no step yet: that is no news
         runner.heard, runner.unanswered_since = now, None
         if steps > runner.steps:
             runner.steps, runner.progressed = steps, now
@@ -159,15 +168,18 @@ class Fleet:
         if away > _AWAY_AFTER * min(self.silent_after_s, self.start_timeout_s):
             for runner in self.runners.values():
                 runner.progressed += away
+                if runner.unanswered_since is not None:
+                    runner.unanswered_since += away
                 if not runner.is_ready:
                     runner.since += away
 
     def overdue(self, now: float) -> list[Runner]:
-        """Runners that make no step, or take too long to start."""
+        """Runners that make no step, do not answer, or take too long to start."""
         return [
             runner
             for runner in self.runners.values()
             if (runner.tasks and now - runner.progressed > self.silent_after_s)
+            or (not runner.tasks and now - (runner.unanswered_since or now) > self.silent_after_s)
             or (not runner.is_ready and now - runner.since > self.start_timeout_s)
         ]
 

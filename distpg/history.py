@@ -72,6 +72,7 @@ def _keep_lines(path: Path, count: int | None) -> None:
 
 
 def _keep_tensorboard_records(path: Path, iterations: int) -> None:
+    from google.protobuf.message import DecodeError
     from tensorboardX.proto.event_pb2 import Event
 
     # A record is its length in 8 bytes, their checksum in 4, the event, and its checksum in 4.
@@ -80,7 +81,13 @@ def _keep_tensorboard_records(path: Path, iterations: int) -> None:
     while end + 12 <= len(data):
         length = int.from_bytes(data[end : end + 8], "little")
         following = end + 12 + length + 4
-        if following > len(data) or Event.FromString(data[end + 12 : end + 12 + length]).step > iterations:
+        if following > len(data):
+            break
+        try:
+            event = Event.FromString(data[end + 12 : end + 12 + length])
+        except DecodeError:
+            break  # zeros, where a power cut lost what was not on the disk yet
+        if event.step > iterations:
             break
         end = following
     if end == 0:

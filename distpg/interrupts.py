@@ -51,9 +51,10 @@ class Interrupts:
     def held(self) -> Iterator[None]:
         """A part that is finished first: a signal within it raises at its end."""
         self._held = True
+        received = self._received
         try:
             yield
         finally:
             self._held = False
-        if self._received:
+        if self._received and not received:
             raise KeyboardInterrupt

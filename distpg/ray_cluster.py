@@ -89,6 +89,11 @@ def _keep_quiet() -> None:
 
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = lambda *args, **kwargs: None
+    # Nor may it take SIGTERM for itself, and end the process with that signal's number.
+    import ray._private.utils as utils
+
+    if hasattr(utils, "set_sigterm_handler"):
+        utils.set_sigterm_handler = lambda handler: None
 
 
 def _start(directory: Path) -> None:

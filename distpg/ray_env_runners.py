@@ -110,6 +110,7 @@ class RayEnvRunnerGroup:
         self._accepted: dict[Task, EpisodeBatch] = {}
         self._failures: dict[Task, EpisodeError] = {}
         self._num_started = 0
+        self._any_joined = False
         self._last_words = ""
         self._next_tick = 0.0
         self.sampling_seconds: dict[int, float] = {}
@@ -181,6 +182,7 @@ class RayEnvRunnerGroup:
 
     def _handle(self, event: Event) -> None:
         self._apply(self._dispatcher.handle(event, time.monotonic()))
+        self._latest.clear()  # what was not accepted at once never will be
 
     def _event_of(self, reference: Any) -> Event | None:
         """What a finished call means; None where it means nothing any more."""
@@ -197,7 +199,9 @@ class RayEnvRunnerGroup:
         try:
             result = ray.get(reference)
         except RayTaskError as error:
-            raise _cause(error) from error
+            if tasks or not self._any_joined:
+                raise _cause(error) from error
+            return self._refuse(runner, f"it cannot start: {_cause(error)}")
         except RayError as error:
             return self._death(runner, tasks, error)
         if not tasks:
@@ -222,19 +226,21 @@ class RayEnvRunnerGroup:
             )
         why = self._difference(*mine)
         if why is not None:
-            self._on_event(
-                {
-                    "event": "env_runner_mixed" if self._allow_mixed else "env_runner_refused",
-                    "env_runner": runner,
-                    "why": why,
-                }
-            )
             if not self._allow_mixed:
-                self._last_words = f"refused, since {why}"
-                ray.kill(self._actors.pop(runner))
-                return Died(runner)
+                return self._refuse(runner, why)
+            self._on_event({"event": "env_runner_mixed", "env_runner": runner, "why": why})
+        self._any_joined = True
         self._on_event({"event": "env_runner_joined", "env_runner": runner})
         return Joined(runner)
+
+    def _refuse(self, runner: int, why: str) -> Died:
+        """Do without a runner, and start another, here or on another node."""
+        self._last_words = f"refused, since {why}"
+        self._on_event(
+            {"event": "env_runner_refused", "env_runner": runner, "why": " ".join(why.split())[:300]}
+        )
+        ray.kill(self._actors.pop(runner))
+        return Died(runner)
 
     def _difference(self, version: str, numerics: str, environment: str) -> str | None:
         """What makes a runner's episodes other than those of this process and the other runners."""
@@ -269,11 +275,11 @@ class RayEnvRunnerGroup:
     def _heard(self, runner: int, reference: Any) -> Event | None:
         try:
             steps = ray.get(reference)
-        except RayError:
-            return None  # its death shows in its call too
-        of_this_call = steps - self._steps_before[runner]
-        # None yet, or it was asked during the call before: that is no sign of progress.
-        return Heard(runner, of_this_call) if of_this_call > 0 else None
+        except RayError as error:
+            if any(runner == busy for busy, _ in self._calls.values()):
+                return None  # its death shows in its call too
+            return self._death(runner, (), error)
+        return Heard(runner, steps - self._steps_before[runner])
 
     def _death(self, runner: int, tasks: tuple[Task, ...], error: Exception) -> Event | None:
         if runner not in self._actors:
@@ -322,6 +328,7 @@ class RayEnvRunnerGroup:
 
     def _stop(self, command: Stop) -> None:
         ray.kill(self._actors.pop(command.runner))
+        self._last_words = f"it made no step for too long ({command.why})"
         episodes: list[int] = []
         for call, (runner, tasks) in list(self._calls.items()):
             if runner == command.runner:

@@ -51,8 +51,16 @@ class Recorder:
         StorageError: From any method, when a file cannot be written.
     """
 
-    def __init__(self, run: Path, config: TrainConfig, clock: Clock, saved: int | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        config: TrainConfig,
+        platform: dict[str, str | None],
+        clock: Clock,
+        saved: int | None = None,
+    ) -> None:
         self._run = run
+        self._platform = platform
         self._config = config
         self._clock = clock
         self._saved = saved
@@ -83,6 +91,7 @@ class Recorder:
             learner.state,
             progress,
             deciding_options(self._config),
+            self._platform,
             self._clock.wall_s,
             self._clock.train_s,
         )

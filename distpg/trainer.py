@@ -26,8 +26,9 @@ from distpg.env_runner_groups import env_runners
 from distpg.env_runners import EnvRunnerGroup, plan
 from distpg.envs import EnvSpec, env_spec, inspect_env
 from distpg.episodes import EpisodeBatch
-from distpg.errors import ClusterError, EnvRunnersError, EpisodeError
+from distpg.errors import DivergenceError, EpisodeError, StorageError
 from distpg.events import Event, EventLog
+from distpg.fingerprint import platform_change, platform_of
 from distpg.history import cut_back, recorded_iterations
 from distpg.interrupts import Interrupts
 from distpg.learner import Learner
@@ -103,6 +104,8 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         if checkpoint is not None:
             check_same_options(run, checkpoint, config)
             clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
+            if (why := platform_change(checkpoint.platform, platform_of(policy))) is not None:
+                events.append({"event": "not_reproducible", "why": why})
         result = read_result(run)
         if is_finished(progress, config) and result is not None:
             listeners.on_event({"event": "run_finished_already", "iterations": progress.iterations})
@@ -165,7 +168,7 @@ def _go(
         for event in events_so_far:
             events(event)
         saved = None if checkpoint is None else progress.iterations
-        recorder = stack.enter_context(Recorder(run, config, clock, saved))
+        recorder = stack.enter_context(Recorder(run, config, platform_of(policy), clock, saved))
         with interrupts.held():
             recorder.checkpoint(learner, progress)
         if not is_finished(progress, config):
@@ -173,7 +176,7 @@ def _go(
             _write_config(run, config)
             listeners.on_start(config, run)
             clock.training_begins()
-            with _saved_if_stopped(run, config, recorder, learner, progress, events):
+            with _saved_if_stopped(run, config, recorder, learner, progress, events, interrupts):
                 for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
                     listeners.on_iteration(metrics)
                 with interrupts.held():
@@ -233,12 +236,17 @@ def _saved_if_stopped(
     learner: Learner,
     progress: Progress,
     events: EventLog,
+    interrupts: Interrupts,
 ) -> Iterator[None]:
-    """Where a signal, or a fault outside the learner, ends training: keep the last completed update."""
+    """Whatever ends training early, a signal or a fault of anything else: keep the last completed update."""
     try:
         yield
-    except (KeyboardInterrupt, EpisodeError, EnvRunnersError, ClusterError) as error:
-        recorder.checkpoint(learner, progress)
+    except BaseException as error:
+        # An update that failed half-way is not completed, and its weights may be of no use.
+        is_whole = learner.weights_seq_no == progress.iterations
+        if is_whole and not isinstance(error, (DivergenceError, StorageError)):
+            with interrupts.held():
+                recorder.checkpoint(learner, progress)
         if not isinstance(error, EpisodeError):
             raise
         events({"event": "episode_failed", "episode": error.episode, "why": error.message})

@@ -34,7 +34,7 @@ def checkpoint(iterations: int = 5, mean: float = 20.0) -> Checkpoint:
     )
     returns = deque([mean, mean + 0.1] if iterations else [], maxlen=100)
     progress = Progress(iterations, 123, 20, 0.25, returns)
-    return Checkpoint(learner, progress, {"lr": 0.02, "env_kwargs": {"a": None}}, 2.5, 1.5)
+    return Checkpoint(learner, progress, {"lr": 0.02, "env_kwargs": {"a": None}}, {"torch": "2.13"}, 2.5, 1.5)
 
 
 def rewrite_state(path: Path, **changes: object) -> None:
@@ -54,6 +54,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, before, 1)
     after = load_checkpoint(tmp_path, 5)
     assert (after.progress, after.options) == (before.progress, before.options)
+    assert (after.platform, after.wall_s, after.train_s) == ({"torch": "2.13"}, 2.5, 1.5)
     assert after.progress.recent_returns.maxlen == 100
     assert after.learner.value_moments == before.learner.value_moments
     for part in ("weights", "optimiser", "value_weights", "value_optimiser"):
@@ -153,3 +154,10 @@ def test_what_a_write_that_died_left_behind_is_no_checkpoint(tmp_path: Path) -> 
     saved(tmp_path, [5])
     assert not half.exists()
     assert load_checkpoint(tmp_path, 5).progress.iterations == 5
+
+
+def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
+    saved(tmp_path, [0])
+    (tmp_path / "checkpoints/.DS_Store").touch()
+    saved(tmp_path, [5])
+    assert (tmp_path / "checkpoints/.DS_Store").exists()

@@ -24,7 +24,7 @@ FLOORS = [
     ["learner_state", "optimisers"],
     ["ray_env_runners"],
     ["ray_cluster", "dispatch"],
-    ["fleet"],
+    ["fleet", "work"],
     ["messages"],
     ["fingerprint"],
     ["env_runners"],

@@ -64,11 +64,16 @@ class GymnasiumSampler:
             self._shape = self._envs[-1].observation_space.shape or ()
         episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
         record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
-        # A number that is not finite is an error of the environment, found below, and not worth a warning.
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._play_all(record, episodes, weights)
-        played = record.trajectories()
-        self._check_finite(played, first_episode)
+        try:
+            # A number that is not finite is an error of the environment, found below: no warning on the way.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._play_all(record, episodes, weights)
+            played = record.trajectories()
+            self._check_finite(played, first_episode)
+        except BaseException:
+            # Left in the middle of episodes, these environments must not play the next task.
+            self.close()
+            raise
         return played
 
     def _play_all(self, record: _Record, episodes: NDArray[np.int64], weights: Weights) -> None:

@@ -230,6 +230,28 @@ def test_checkpoints_of_another_configuration(finished: Path, in_tmp_path: Path)
         distpg.resume(run)
 
 
+def test_a_run_resumed_with_other_arithmetic_says_so(
+    finished: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    monkeypatch.setattr("distpg.fingerprint.numerics_digest", lambda policy: "another CPU's")
+    result = distpg.resume(run, max_iterations=13)
+    assert not result.reproducible
+    assert result.not_reproducible_because == "resumed with another kind of CPU or its kernels"
+
+
+def test_a_listener_that_raises_loses_no_update(in_tmp_path: Path) -> None:
+    def on_iteration(metrics: dict) -> None:
+        if metrics["training_iteration"] == 7:
+            raise ValueError("the pipe is closed")
+
+    run = in_tmp_path / "run"
+    with pytest.raises(ValueError, match="the pipe"):
+        distpg.train(config(run), Listeners(on_iteration=on_iteration))
+    assert (run / "checkpoints/000007").exists()
+
+
 def test_a_run_in_use_is_refused(finished: Path) -> None:
     from distpg.run_directory import exclusive
 

@@ -299,7 +299,8 @@ class Simulation:
     def _send(self, command: Send) -> None:
         runner = self.runners.get(command.runner)
         if runner is None:
-            return  # it died, and the dispatcher has yet to be told
+            self._after(0.01, lambda: self._tell_death(command.runner))
+            return
         scenario = self.scenario
         runner.call += 1
         runner.tasks, runner.since = command.tasks, self.now
@@ -354,16 +355,25 @@ class Simulation:
     def _ask(self, number: int) -> None:
         def hear() -> None:
             runner = self.runners.get(number)
-            if runner is not None and not runner.frozen and runner.tasks:
+            if runner is None:
+                self._tell_death(number)
+            elif not runner.frozen:
                 steps = int((self.now - runner.since) / (self.scenario.step_s * runner.speed))
-                self._handle(Heard(number, 0 if runner.hangs else steps))
+                self._handle(Heard(number, 0 if runner.hangs or not runner.tasks else steps))
 
         self._after(HEARTBEAT_S, hear)
 
     def _die(self, number: int) -> None:
-        if self.runners.pop(number, None) is not None:
+        runner = self.runners.pop(number, None)
+        if runner is not None:
             self.outcome.counts["killed"] += 1
-            self._handle(Died(number))
+            known = self.dispatcher._fleet.runners.get(number)
+            if runner.tasks or (known is not None and not known.is_ready):
+                self._handle(Died(number))
+            # Nobody waits for an idle one: its end shows when it is spoken to.
+
+    def _tell_death(self, number: int) -> None:
+        self._handle(Died(number))
 
     def _kill_one(self) -> None:
         if self.runners:
