@@ -148,18 +148,30 @@ class Dispatcher:
 
     def _failed(self, task: Task, work: Work, runner: RunnerId) -> list[Command]:
         """An environment raised an exception, which is the same everywhere unless the runner is at fault."""
-        if work.answer is not None:
-            # It did not fail before: that is a difference like any other.
-            work.needs_second = False
-            self._forget_if_finished(task, work)
-            return [Differ(task, (work.answer[1], runner))]
         again = runner in work.failed_on
         work.failed_on.add(runner)
-        if not work.holders:
-            if again or len(work.failed_on) > 1:
-                return [GiveUp(task, "failed")]
-            self._elsewhere.append((task, work.failed_on))
+        failed_twice = again or len(work.failed_on) > 1
+        if work.answer is not None:
+            return self._second_failed(task, work, runner, failed_twice)
+        if work.holders:
+            return []
+        if failed_twice:
+            return [GiveUp(task, "failed")]
+        self._elsewhere.append((task, work.failed_on))
         return []
+
+    def _second_failed(self, task: Task, work: Work, runner: RunnerId, failed_twice: bool) -> list[Command]:
+        """It did not fail before. Once is the runner's own trouble, as a first failure is; twice is not."""
+        commands: list[Command] = []
+        if work.needs_second and not work.holders:
+            assert work.answer is not None
+            if failed_twice:
+                work.needs_second = False
+                commands.append(Differ(task, (work.answer[1], runner)))
+            else:
+                self._elsewhere.append((task, work.failed_on | {work.answer[1]}))
+        self._forget_if_finished(task, work)
+        return commands
 
     def _lose(self, number: RunnerId, now: float) -> list[Command]:
         """A runner is gone: its tasks are others' now, the oldest work first."""

@@ -210,3 +210,56 @@ def test_recycled_after_so_many_episodes() -> None:
         dispatcher.add([task], 0.0)
         commands = dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
         assert commands == [Accept(task), *expected]
+
+
+def test_a_second_play_that_fails_once_is_tried_again_and_twice_is_a_difference() -> None:
+    for third, expected in ((("a",), []), ((None,), [Differ(Task(0, 1, 0), (0, 2))])):
+        dispatcher = dispatcher_with(3, is_audited=lambda task: True)
+        (task,) = tasks_of_iteration(0, 1, 1, 0)
+        dispatcher.add([task], 0.0)
+        commands = dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
+        assert commands == [Accept(task), Send(1, (task,), "elsewhere")]
+        assert dispatcher.handle(Answered(1, 1.0, 9, (None,)), 2.0) == [Send(2, (task,), "elsewhere")]
+        assert dispatcher.handle(Answered(2, 1.0, 9, third), 3.0) == expected
+        assert dispatcher.done
+
+
+def test_an_audit_that_kills_its_runners_is_given_up_in_the_end() -> None:
+    dispatcher = dispatcher_with(2, is_audited=lambda task: True)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([task], 0.0)
+    dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
+    number, now = 1, 1.0
+    for _ in range(10):
+        if dispatcher.done:
+            break
+        now += 10.0
+        dispatcher.handle(Died(number), now)
+        number += 1
+        dispatcher.handle(TimePassed(), now + 5.0)
+        dispatcher.handle(Joined(number), now + 6.0)
+    assert dispatcher.done
+    assert number <= 5
+
+
+def test_the_idle_are_asked_when_a_worker_is_lost() -> None:
+    dispatcher = dispatcher_with(3)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([task], 0.0)
+    commands = dispatcher.handle(Died(0), 1.0)
+    assert commands == [Ask(1), Ask(2), Send(1, (task,))]
+    # One that answers is preferred to one that does not.
+    dispatcher.handle(Heard(2, 0), 1.1)
+    assert Send(2, (task,)) in dispatcher.handle(Died(1), 1.2) + dispatcher.handle(TimePassed(), 2.5)
+
+
+def test_a_task_does_not_go_back_to_where_it_failed() -> None:
+    dispatcher = dispatcher_with(3)
+    first, second, third = tasks_of_iteration(0, 3, 1, 0)
+    dispatcher.add([first, second, third], 0.0)
+    dispatcher.handle(Answered(1, 1.0, 9, ("b",)), 1.0)
+    # It goes to an idle one, though the runner where it failed is idle too.
+    assert dispatcher.handle(Answered(0, 1.0, 9, (None,)), 1.0)[-1] == Send(1, (first,), "elsewhere")
+    # That one dies. The first is idle still, and not asked to fail it again: the third will be free.
+    assert dispatcher.handle(Died(1), 2.0) == [Ask(0), Start(3)]
+    assert dispatcher.handle(Answered(2, 1.0, 9, ("c",)), 3.0)[-1] == Send(2, (first,), "elsewhere")
