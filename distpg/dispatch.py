@@ -65,6 +65,7 @@ class Dispatcher:
         self._unfinished: set[Task] = set()
         self._seconds_per_task: float | None = None
         self._deaths = 0
+        self._roll_call = -_QUARANTINE_S
 
     @property
     def num_ready(self) -> int:
@@ -195,8 +196,9 @@ class Dispatcher:
             else:
                 self._quarantine.append((now + _QUARANTINE_S, task))
         self._deaths += runner.is_ready
-        if runner.tasks:
+        if runner.tasks and now - self._roll_call > _QUARANTINE_S / 2:
             # A lost node takes idle runners along, whose end shows only when they are spoken to.
+            self._roll_call = now
             for idle in self._fleet.idle:
                 self._fleet.runners[idle].ask(now)
                 commands.append(Ask(idle))
