@@ -182,7 +182,7 @@ class Dispatcher:
             work = self._work[task]
             work.holders.discard(number)
             if work.answer is not None:
-                commands += self._lose_second(task, work)
+                self._lose_second(task, work)
                 continue
             work.note_death(self._deaths)
             if work.holders:
@@ -204,7 +204,7 @@ class Dispatcher:
                 commands.append(Ask(idle))
         return commands
 
-    def _lose_second(self, task: Task, work: Work) -> list[Command]:
+    def _lose_second(self, task: Task, work: Work) -> None:
         """Whoever was to give a second answer is gone. An audit is worth a few runners, and no more."""
         work.deaths += 1
         if work.needs_second and not work.holders and work.answer is not None:
@@ -213,7 +213,6 @@ class Dispatcher:
             else:
                 work.needs_second = False
         self._forget_if_finished(task, work)
-        return []
 
     def _search(self, task: Task, work: Work, now: float) -> list[Command]:
         """Find the episode that kills runners. One that is known by name already has to do it all again."""

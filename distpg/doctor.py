@@ -17,6 +17,7 @@ from distpg.env_trace import steps_per_s
 from distpg.envs import EnvSpec, inspect_env
 from distpg.errors import ClusterError, ConfigError
 from distpg.reproducibility import CAUSES, Verdict, examine
+from distpg.version import installed_version
 
 _MIB, _GIB = 2**20, 2**30
 _SPEED_S = 0.5
@@ -73,11 +74,10 @@ def _lower_bounds() -> dict[str, str]:
 
 def examine_package(name: str, oldest: str | None) -> Finding:
     """Whether a package is installed, and new enough."""
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        if name == "ray":
-            return Finding("warn", "ray is not installed: only --num-env-runners 0 works; pip install ray")
+    version = installed_version(name)
+    if version is None and name == "ray":
+        return Finding("warn", "ray is not installed: only --num-env-runners 0 works; pip install ray")
+    if version is None:
         return Finding("fail", f"{name} is not installed: pip install {name}")
     if oldest is not None and _numbers(version) < _numbers(oldest):
         return Finding("fail", f"{name} {version} is too old: distpg needs {oldest}")

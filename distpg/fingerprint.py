@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from platform import python_version
 
 import numpy as np
@@ -15,7 +14,7 @@ from distpg.env_trace import play
 from distpg.envs import make_env
 from distpg.policies import PolicySpec, features, initial_weights, preferences, softmax
 from distpg.seeding import Stream, uniform, words
-from distpg.version import __version__
+from distpg.version import __version__, installed_version
 
 _SEED = 0
 # Batches of 1 to 3 rows take other kernels than larger ones.
@@ -85,13 +84,8 @@ def _environment(spec: EnvRunnerSpec) -> str:
 
 def platform_of(policy: PolicySpec) -> dict[str, str | None]:
     """What decides this process's bits, beside a run's options: versions, and :func:`numerics_digest`."""
-    found: dict[str, str | None] = {"numerics": numerics_digest(policy)}
-    for package in ("distpg", "torch", "numpy", "gymnasium"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    packages = ("distpg", "torch", "numpy", "gymnasium")
+    return {"numerics": numerics_digest(policy)} | {name: installed_version(name) for name in packages}
 
 
 def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:

@@ -332,7 +332,8 @@ class RayEnvRunnerGroup:
 
     def _stop(self, command: Stop) -> None:
         ray.kill(self._actors.pop(command.runner))
-        self._last_words = f"it made no step for too long ({command.why})"
+        if command.why != "recycled":
+            self._last_words = f"it made no step for too long ({command.why})"
         episodes: list[int] = []
         for call, (runner, tasks) in list(self._calls.items()):
             if runner == command.runner:

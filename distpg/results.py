@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from platform import python_version
 
 from distpg.config import TrainConfig
 from distpg.run_directory import write_atomically
 from distpg.stopping import Progress, is_solved, limits_of
+from distpg.version import installed_version
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,5 @@ def read_result(run: Path) -> Result | None:
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": python_version()}
-    for package in ("distpg", "ray", "torch", "gymnasium", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+    packages = ("distpg", "ray", "torch", "gymnasium", "numpy")
+    return {"python": python_version()} | {name: installed_version(name) for name in packages}
