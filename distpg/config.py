@@ -60,6 +60,11 @@ class TrainConfig:
     """Learning rate"""
     adam_eps: float = 1e-8
     """What Adam adds to its divisor"""
+    policy_lag: int = 0
+    """Updates by which the weights that play an iteration are behind those that learn from it: runners play
+    on while the learner waits for a long episode"""
+    ratio_clip: float = 1.0
+    """Limit of the ratio of new to old probability that weights a step where the policy lags"""
     lr_schedule: Literal["constant", "linear"] = "constant"
     """Course of the learning rate; linear: down to 0 at --lr-decay-env-steps"""
     lr_decay_env_steps: int | None = None
@@ -163,6 +168,8 @@ RANGES = {
     "gamma": Range(0, 1),
     "entropy_coef": Range(0),
     "max_grad_norm": _POSITIVE,
+    "policy_lag": Range(0, 64),
+    "ratio_clip": _POSITIVE,
     "lr": _POSITIVE,
     "adam_eps": _POSITIVE,
     "lr_decay_env_steps": _COUNT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ class Learner:
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
         """Updates made so far."""
+        self._earlier_weights: deque[Weights] = deque(maxlen=config.policy_lag)
         self._parameters = {
             name: torch.tensor(array, requires_grad=True)
             for name, array in initial_weights(policy_spec.layer_sizes, config.seed).items()
@@ -67,6 +69,11 @@ class Learner:
     def weights(self) -> Weights:
         """A copy of the policy's weights, float32."""
         return {name: tensor.detach().numpy().copy() for name, tensor in self._parameters.items()}
+
+    @property
+    def earlier_weights(self) -> tuple[Weights, ...]:
+        """Those of the last updates, as many as the policy lags, oldest first."""
+        return tuple(self._earlier_weights)
 
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
@@ -150,6 +157,8 @@ class Learner:
     def step(self, gradient: Gradient, lr: float | None = None) -> None:
         """Let the optimiser move the weights along a gradient, clipped if the configuration says so."""
         self.weights_seq_no += 1
+        if self._config.policy_lag:
+            self._earlier_weights.append(self.weights)
         if gradient.values is None:
             return
         clipped = clip_by_norm(gradient.values, gradient.norm, self._config.max_grad_norm)
@@ -164,11 +173,12 @@ class Learner:
         """A copy of all that decides how the learner goes on."""
         optimiser = optimiser_state(self._optimiser, self._parameters)
         if self._value is None:
-            return LearnerState(self.weights, optimiser, self.weights_seq_no)
+            return LearnerState(self.weights, optimiser, self.weights_seq_no, self.earlier_weights)
         return LearnerState(
             self.weights,
             optimiser,
             self.weights_seq_no,
+            self.earlier_weights,
             self._value.weights,
             self._value.optimiser_state,
             self._value.moments,
@@ -177,6 +187,7 @@ class Learner:
     def restore(self, state: LearnerState) -> None:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no
+        self._earlier_weights.extend(state.earlier_weights)
         restore_weights(self._parameters, state.weights)
         restore_optimiser(self._optimiser, self._parameters, state.optimiser)
         if self._value is not None:

@@ -41,6 +41,7 @@ class GymnasiumSampler:
         play: Play = TRAINING,
         make: Callable[[int], Env] | None = None,
         env_reuse: str = "always",
+        log_probs: bool = False,
     ) -> None:
         self._env_spec = env_spec
         self._policy_spec = policy_spec
