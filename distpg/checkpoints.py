@@ -2,7 +2,8 @@
 
 ``checkpoints/NNNNNN/`` is the state after NNNNNN iterations: ``weights.safetensors`` (the policy, as
 ``value.*`` the value function, and as ``earlier.*`` the policies that a lag still needs, the oldest numbered
-0), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all three. Nothing in them is code, and nothing is read before its checksum is right.
+0), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all three. Nothing in them is
+code, and nothing is read before its checksum is right.
 """
 
 from __future__ import annotations

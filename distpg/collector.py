@@ -1,4 +1,4 @@
-"""Which iterations the runners may play while the learner waits for one: policy lag, out of the loop's sight."""
+"""Which iterations runners may play while the learner waits for one: policy lag, out of the loop's sight."""
 
 from __future__ import annotations
 

@@ -43,8 +43,10 @@ _SUSPICIOUS_S = 0.1
 # A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
 _SLOW = 0.5
 _QUIET_S = 1.0
-# Those who are idle are offered the work of the slow no more often than this.
-_HEDGE_EVERY_S = 0.01
+# Looking for slow runners takes a time that grows with their number: a pause for each keeps it in bounds. So
+# does asking no more than this many suspicious ones at a time, where the dispatcher itself is what is slow.
+_HEDGE_PAUSE_S = 1e-4
+_MOST_ASKED = 64
 # What killed twice waits so long. Where a node is lost, the deaths of all its runners are known by then: else
 # its last task would be given to one of the dead after the other, and seem to have killed them.
 _QUARANTINE_S = 1.0
@@ -68,7 +70,7 @@ class Dispatcher:
         self._seconds_per_task: float | None = None
         self._deaths = 0
         self._roll_call = -_QUARANTINE_S
-        self._last_hedge = -_HEDGE_EVERY_S
+        self._next_hedge = 0.0
 
     @property
     def num_ready(self) -> int:
@@ -270,8 +272,8 @@ class Dispatcher:
             tasks = self._next_call(min(share, self._tasks_per_call()))
             if tasks:
                 self._send(commands, self._fleet.best_idle, tasks, "new", now)
-        if idle and self._unfinished and now - self._last_hedge >= _HEDGE_EVERY_S:
-            self._last_hedge = now
+        if idle and self._unfinished and now >= self._next_hedge:
+            self._next_hedge = now + _HEDGE_PAUSE_S * self._fleet.num_ready
             self._hedge(commands, now)
         return commands
 
@@ -358,12 +360,13 @@ class Dispatcher:
 
     def _ask(self, now: float) -> list[Ask]:
         """Heartbeats: of everyone from time to time, of the suspicious while somebody could help them."""
-        asked = []
+        asked: list[Ask] = []
         help_is_at_hand = bool(self._fleet.idle) and not self.done
         for runner in self._fleet.working:
             quiet = now - max(runner.asked, runner.since)
             if quiet > _ASK_AFTER * self._rules.silent_after_s or (
                 help_is_at_hand
+                and len(asked) < _MOST_ASKED
                 and self._is_suspicious(runner, now)
                 and quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
             ):

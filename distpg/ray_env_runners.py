@@ -124,7 +124,7 @@ class RayEnvRunnerGroup:
             while waiting and self._dispatcher.is_finished(waiting[-1]):
                 waiting.pop()
             for task, error in self._given_up:
-                # What is wrong with a later iteration is no concern of this one, after which training may end.
+                # What is wrong with a later iteration is not this one's concern: training may end here.
                 if first.first_episode <= task.first_episode < last.first_episode + last.num_episodes:
                     raise error
             if waiting:
