@@ -29,6 +29,9 @@ FLOORS = [
     ["fingerprint"],
     ["env_runners"],
     ["samplers.gymnasium_sampler", "reproducibility"],
+    ["samplers.compiled_policy"],
+    ["samplers.kernels"],
+    ["samplers.compile_cache"],
     ["samplers", "env_trace", "verdict_cache"],
     ["envs"],
     ["policies", "baselines", "policy_gradient", "returns"],
@@ -36,7 +39,7 @@ FLOORS = [
     ["schedules", "config_files", "preflight"],
     ["config"],
     ["option_types", "seeding"],
-    ["errors", "numerics", "temporary", "version"],
+    ["errors", "numerics", "temporary", "user_cache", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 
