@@ -23,7 +23,7 @@ FLOORS = [
     ["value_function"],
     ["learner_state", "optimisers"],
     ["ray_env_runners"],
-    ["ray_cluster", "ray_env_runner", "dispatch"],
+    ["ray_cluster", "ray_env_runner", "ray_metrics", "dispatch"],
     ["fleet", "work"],
     ["messages"],
     ["fingerprint"],
