@@ -15,7 +15,7 @@ FLOORS = [
     ["cli"],
     ["command_line", "display"],
     ["evaluation", "replay", "doctor"],
-    ["trainer"],
+    ["advice", "trainer"],
     ["env_runner_groups"],
     ["plots", "recorder", "history", "video"],
     ["checkpoints", "metrics", "events", "results"],
