@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -239,15 +238,13 @@ def _doctor(arguments: list[str]) -> int:
             "Example: distpg doctor --env-id CartPole-v1",
         )
 
-    from distpg.doctor import examine_environment, examine_machine
+    from distpg.doctor import examine_all
     from distpg.envs import EnvSpec
 
-    failed = False
-    checks = [examine_machine(options.address)]
+    failed, spec = False, None
     if options.env_id is not None:
         spec = EnvSpec(options.env_id, options.env_kwargs, options.max_episode_steps)
-        checks.append(examine_environment(spec))
-    for finding in itertools.chain(*checks):
+    for finding in examine_all(options.address, spec):
         failed = failed or finding.status == "fail"
         if not options.quiet or finding.status == "fail":
             print(finding, flush=True)

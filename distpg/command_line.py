@@ -107,13 +107,14 @@ class DoctorOptions(Verbosity):
     """
 
     env_id: str | None = None
-    """Environment to check: whether it is a function of its seed and actions, and its speed"""
+    """Environment to check: whether it is a function of its seed and actions, its speed, and the runners,
+    tasks and iterations that suit it"""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment, as JSON"""
     max_episode_steps: int | None = None
     """Cut episodes at this many steps; default: the environment's own limit"""
     address: str | None = None
-    """Ray cluster that must answer"""
+    """Ray cluster that must answer, and that the advice is for"""
 
 
 OptionsT = TypeVar("OptionsT")

@@ -15,7 +15,7 @@ FLOORS = [
     ["cli"],
     ["command_line", "display"],
     ["evaluation", "replay", "doctor"],
-    ["trainer"],
+    ["advice", "trainer"],
     ["env_runner_groups", "collector"],
     ["plots", "recorder", "history", "video"],
     ["checkpoints", "metrics", "events", "results"],
@@ -34,6 +34,7 @@ FLOORS = [
     ["samplers.compile_cache"],
     ["samplers", "env_trace", "verdict_cache"],
     ["envs"],
+    ["sleep_env"],
     ["policies", "baselines", "policy_gradient", "returns"],
     ["episodes"],
     ["schedules", "config_files", "preflight"],
@@ -86,7 +87,9 @@ def test_ray_is_imported_only_by_modules_named_for_it(module: str) -> None:
 
 
 def test_import_distpg_is_light() -> None:
-    script = "import sys, distpg; print(*{'ray', 'torch', 'numba', 'matplotlib'} & set(sys.modules))"
+    script = (
+        "import sys, distpg; print(*{'ray', 'torch', 'numba', 'matplotlib', 'gymnasium'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
 
