@@ -52,6 +52,8 @@ class TrainConfig:
     """Scaling of returns minus baseline, over the steps of an iteration"""
     entropy_coef: float = 0.0
     """Reward for a random policy: its weight beside the advantages"""
+    ratio_clip: float = 1.0
+    """Most that a step counts for having become more likely since older weights played it"""
     max_grad_norm: float | None = None
     """Scale the gradient down to this Euclidean norm where it is longer"""
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -76,6 +78,8 @@ class TrainConfig:
     """Widths of the hidden layers of policy and value network"""
     sampler: Literal["auto", "gymnasium"] = "auto"
     """How a runner plays episodes"""
+    policy_lag: int = 0
+    """Updates that the weights playing an iteration are behind those that learn from it"""
     stop_return: float | Literal["auto"] | None = "auto"
     """Stop when the last 100 episodes average this; auto: the environment's reward threshold"""
     max_env_steps: int | Literal["auto"] | None = "auto"
@@ -105,7 +109,7 @@ class TrainConfig:
     env_reuse: Literal["auto", "always", "task", "episode"] = "auto"
     """Make environments once, or anew for each task or episode; auto: as rarely as nothing changes by it"""
     learner_threads: int = 1
-    """Threads of the gradient computation; another number may give other bits"""
+    """Threads of the gradient computation; more than one help from some thousand steps an iteration"""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -162,6 +166,7 @@ RANGES = {
     "episodes_per_task": Range(1, 2**20),
     "gamma": Range(0, 1),
     "entropy_coef": Range(0),
+    "ratio_clip": _POSITIVE,
     "max_grad_norm": _POSITIVE,
     "lr": _POSITIVE,
     "adam_eps": _POSITIVE,
@@ -170,6 +175,7 @@ RANGES = {
     "value_updates": Range(1, 10_000),
     "degree": Range(1, 20),
     "hidden_sizes": Range(1, 2**20),
+    "policy_lag": Range(0, 64),
     "stop_return": Range(None),
     "max_env_steps": _COUNT,
     "max_iterations": _COUNT,
@@ -196,6 +202,7 @@ _FREE = frozenset(
         *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
         *("sample_timeout_s", "env_start_timeout_s", "max_task_retries", "recycle_runner_after"),
         *("audit_every", "allow_mixed", "checkpoint_every", "keep_checkpoints", "run_dir"),
+        "learner_threads",
     }
 )
 # What says how far a run goes. It may be raised: the iterations so far stay as they are.
