@@ -29,7 +29,9 @@ def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list
     found = []
     for iteration in range(options.iterations + 1):
         start = time.perf_counter()
-        group.collect(tasks_of_iteration(iteration, 64, 1, 0), weights)
+        tasks = tasks_of_iteration(iteration, 64, 1, 0)
+        group.add(tasks, weights)
+        group.collect(tasks)
         found.append(time.perf_counter() - start)
     group.close()
     return found, Counter(event["event"] for event in events)

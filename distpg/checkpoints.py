@@ -1,8 +1,9 @@
 """Checkpoints: all that a run needs to go on, as data with checksums, each written whole or not at all.
 
-``checkpoints/NNNNNN/`` is the state after NNNNNN iterations: ``weights.safetensors`` (the policy, and as
-``value.*`` the value function), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all
-three. Nothing in them is code, and nothing is read before its checksum is right.
+``checkpoints/NNNNNN/`` is the state after NNNNNN iterations: ``weights.safetensors`` (the policy, as
+``value.*`` the value function, and as ``earlier.*`` the policies that a lag still needs, the oldest numbered
+0), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all three. Nothing in them is
+code, and nothing is read before its checksum is right.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from distpg.learner_state import LearnerState, Moments
 from distpg.run_directory import storage_error, sync_directory, write_durably
 from distpg.stopping import Progress
 
-FORMAT = 1
+# 2: weights of earlier updates, which a policy that lags is still to play with.
+FORMAT = 2
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
 _VALUE = "value."
+_EARLIER = "earlier."
 Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -150,12 +153,14 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     path = _path(run, number)
     state = _read_state(path)
     weights, optimiser = (_read_tensors(path / name, state["sha256"][name]) for name in _TENSOR_FILES)
-    policy, value = _split(weights)
-    policy_optimiser, value_optimiser = _split(optimiser)
+    earlier, weights = _split(_EARLIER, weights)
+    value, policy = _split(_VALUE, weights)
+    value_optimiser, policy_optimiser = _split(_VALUE, optimiser)
     learner = LearnerState(
         policy,
         policy_optimiser,
         state["weights_seq_no"],
+        _unnumbered(earlier),
         value,
         value_optimiser,
         Moments(**state["value_moments"]),
@@ -194,8 +199,12 @@ def _path(run: Path, number: int) -> Path:
 def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     learner, progress = checkpoint.learner, checkpoint.progress
     tensors = (
-        _join(learner.weights, learner.value_weights),
-        _join(learner.optimiser, learner.value_optimiser),
+        {
+            **learner.weights,
+            **_under(_VALUE, learner.value_weights),
+            **_under(_EARLIER, _numbered(learner.earlier_weights)),
+        },
+        {**learner.optimiser, **_under(_VALUE, learner.value_optimiser)},
     )
     files = dict(zip(_TENSOR_FILES, map(save_tensors, tensors), strict=True))
     state = {
@@ -265,10 +274,20 @@ def _progress(state: Mapping[str, Any]) -> Progress:
     return progress
 
 
-def _join(policy: Arrays, value: Arrays) -> Arrays:
-    return {**policy, **{_VALUE + name: array for name, array in value.items()}}
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {prefix + name: array for name, array in arrays.items()}
 
 
-def _split(arrays: Arrays) -> tuple[Arrays, Arrays]:
-    value = {name.removeprefix(_VALUE): array for name, array in arrays.items() if name.startswith(_VALUE)}
-    return {name: array for name, array in arrays.items() if not name.startswith(_VALUE)}, value
+def _split(prefix: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """The arrays under a prefix, without it, and the others."""
+    under = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return under, {name: array for name, array in arrays.items() if not name.startswith(prefix)}
+
+
+def _numbered(weights: Sequence[Arrays]) -> Arrays:
+    return {f"{k}.{name}": array for k, arrays in enumerate(weights) for name, array in arrays.items()}
+
+
+def _unnumbered(arrays: Arrays) -> tuple[Arrays, ...]:
+    count = len({name.split(".")[0] for name in arrays})
+    return tuple(_split(f"{k}.", arrays)[0] for k in range(count))

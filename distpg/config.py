@@ -52,8 +52,6 @@ class TrainConfig:
     """Scaling of returns minus baseline, over the steps of an iteration"""
     entropy_coef: float = 0.0
     """Reward for a random policy: its weight beside the advantages"""
-    ratio_clip: float = 1.0
-    """Most that a step counts for having become more likely since older weights played it"""
     max_grad_norm: float | None = None
     """Scale the gradient down to this Euclidean norm where it is longer"""
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -62,6 +60,11 @@ class TrainConfig:
     """Learning rate"""
     adam_eps: float = 1e-8
     """What Adam adds to its divisor"""
+    policy_lag: int = 0
+    """Updates by which the weights that play an iteration are behind those that learn from it: runners play
+    on while the learner waits for a long episode"""
+    ratio_clip: float = 1.0
+    """Limit of the ratio of new to old probability that weights a step where the policy lags"""
     lr_schedule: Literal["constant", "linear"] = "constant"
     """Course of the learning rate; linear: down to 0 at --lr-decay-env-steps"""
     lr_decay_env_steps: int | None = None
@@ -78,8 +81,6 @@ class TrainConfig:
     """Widths of the hidden layers of policy and value network"""
     sampler: Literal["auto", "gymnasium"] = "auto"
     """How a runner plays episodes"""
-    policy_lag: int = 0
-    """Updates that the weights playing an iteration are behind those that learn from it"""
     stop_return: float | Literal["auto"] | None = "auto"
     """Stop when the last 100 episodes average this; auto: the environment's reward threshold"""
     max_env_steps: int | Literal["auto"] | None = "auto"
@@ -166,8 +167,9 @@ RANGES = {
     "episodes_per_task": Range(1, 2**20),
     "gamma": Range(0, 1),
     "entropy_coef": Range(0),
-    "ratio_clip": _POSITIVE,
     "max_grad_norm": _POSITIVE,
+    "policy_lag": Range(0, 64),
+    "ratio_clip": _POSITIVE,
     "lr": _POSITIVE,
     "adam_eps": _POSITIVE,
     "lr_decay_env_steps": _COUNT,
@@ -175,7 +177,6 @@ RANGES = {
     "value_updates": Range(1, 10_000),
     "degree": Range(1, 20),
     "hidden_sizes": Range(1, 2**20),
-    "policy_lag": Range(0, 64),
     "stop_return": Range(None),
     "max_env_steps": _COUNT,
     "max_iterations": _COUNT,

@@ -43,6 +43,10 @@ _SUSPICIOUS_S = 0.1
 # A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
 _SLOW = 0.5
 _QUIET_S = 1.0
+# Looking for slow runners takes a time that grows with their number: a pause for each keeps it in bounds. So
+# does asking no more than this many suspicious ones at a time, where the dispatcher itself is what is slow.
+_HEDGE_PAUSE_S = 1e-4
+_MOST_ASKED = 64
 # What killed twice waits so long. Where a node is lost, the deaths of all its runners are known by then: else
 # its last task would be given to one of the dead after the other, and seem to have killed them.
 _QUARANTINE_S = 1.0
@@ -66,6 +70,7 @@ class Dispatcher:
         self._seconds_per_task: float | None = None
         self._deaths = 0
         self._roll_call = -_QUARANTINE_S
+        self._next_hedge = 0.0
 
     @property
     def num_ready(self) -> int:
@@ -76,6 +81,10 @@ class Dispatcher:
     def done(self) -> bool:
         """Whether every task has all the answers that it needs."""
         return not self._unfinished
+
+    def is_finished(self, task: Task) -> bool:
+        """Whether a task has all the answers that it needs."""
+        return task not in self._unfinished
 
     def add(self, tasks: Iterable[Task], now: float) -> list[Command]:
         """Take on more tasks; earlier ones are handed out first."""
@@ -91,7 +100,7 @@ class Dispatcher:
         commands: list[Command] = []
         self._fleet.tick(now)
         while self._quarantine and self._quarantine[0][0] <= now:
-            self._pending.append(self._quarantine.popleft()[1])
+            self._pending.appendleft(self._quarantine.popleft()[1])
         if isinstance(event, TimePassed):
             for runner in self._fleet.overdue(now):
                 commands.append(Stop(runner.number, "silent" if runner.is_ready else "not started"))
@@ -263,19 +272,20 @@ class Dispatcher:
             tasks = self._next_call(min(share, self._tasks_per_call()))
             if tasks:
                 self._send(commands, self._fleet.best_idle, tasks, "new", now)
-        if idle and self._unfinished:
+        if idle and self._unfinished and now >= self._next_hedge:
+            self._next_hedge = now + _HEDGE_PAUSE_S * self._fleet.num_ready
             self._hedge(commands, now)
         return commands
 
     def _next_call(self, count: int) -> tuple[Task, ...]:
-        """The next tasks that are still to be done; one that killed a runner travels alone."""
+        """The next tasks that are still to be done, for one set of weights; what killed travels alone."""
         tasks: list[Task] = []
         while self._pending and len(tasks) < count:
             work = self._work.get(self._pending[0])
             if work is None or work.answer is not None:
                 self._pending.popleft()
                 continue
-            if work.is_alone and tasks:
+            if tasks and (work.is_alone or self._pending[0].weights_seq_no != tasks[0].weights_seq_no):
                 break
             tasks.append(self._pending.popleft())
             if work.is_alone:
@@ -350,12 +360,13 @@ class Dispatcher:
 
     def _ask(self, now: float) -> list[Ask]:
         """Heartbeats: of everyone from time to time, of the suspicious while somebody could help them."""
-        asked = []
+        asked: list[Ask] = []
         help_is_at_hand = bool(self._fleet.idle) and not self.done
         for runner in self._fleet.working:
             quiet = now - max(runner.asked, runner.since)
             if quiet > _ASK_AFTER * self._rules.silent_after_s or (
                 help_is_at_hand
+                and len(asked) < _MOST_ASKED
                 and self._is_suspicious(runner, now)
                 and quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
             ):

@@ -33,7 +33,7 @@ def env_runners(
 
         number = config.num_env_runners
         if number == "auto":
-            number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0, 0)))
+            number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0)))
         for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
             events({"event": "warning", "why": advice.message, "hint": advice.hint})
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)

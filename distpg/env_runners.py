@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from distpg.samplers.gymnasium_sampler import GymnasiumSampler
 from distpg.seeding import Stream, words
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A fixed run of consecutive episodes, played with the weights after update ``weights_seq_no``."""
 
     first_episode: int
@@ -40,10 +39,18 @@ def tasks_of_iteration(
     ]
 
 
-def plan(config: TrainConfig, iteration: int, weights_seq_no: int) -> list[Task]:
-    """The tasks of an iteration, from the resolved configuration alone."""
+def plan(config: TrainConfig, iteration: int) -> list[Task]:
+    """The tasks of iteration i (from 0), from the resolved configuration alone.
+
+    With a policy lag of k they are played with the weights after i - k updates, the first k iterations with
+    the initial ones: a number, and no race between runners and learner (HTS-RL, Liu et al. 2020,
+    arXiv:2012.09849; Cleanba, Huang et al. 2023, arXiv:2310.00036).
+    """
     return tasks_of_iteration(
-        iteration, config.episodes_per_iteration, int(config.episodes_per_task), weights_seq_no
+        iteration,
+        config.episodes_per_iteration,
+        int(config.episodes_per_task),
+        max(0, iteration - config.policy_lag),
     )
 
 
@@ -57,12 +64,20 @@ class EnvRunnerSpec:
     gamma: float
     returns: Returns
     env_reuse: str = "always"
+    log_probs: bool = False
+    """Whether batches hold the log-probabilities of their actions, which only a lagged loss needs."""
 
 
 def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
     """The part of a configuration that decides what an episode is."""
     return EnvRunnerSpec(
-        env_spec(config), policy, config.seed, config.gamma, config.returns, config.env_reuse
+        env_spec(config),
+        policy,
+        config.seed,
+        config.gamma,
+        config.returns,
+        config.env_reuse,
+        log_probs=config.policy_lag > 0,
     )
 
 
@@ -93,7 +108,9 @@ class EnvRunner:
 
     def __init__(self, spec: EnvRunnerSpec) -> None:
         self._spec = spec
-        self._sampler: Sampler = GymnasiumSampler(spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse)
+        self._sampler: Sampler = GymnasiumSampler(
+            spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
+        )
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
         """Play the task's episodes to their ends and compute their discounted returns.
@@ -124,6 +141,7 @@ class EnvRunner:
             episode_returns=played.episode_returns,
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,
+            log_probs=played.log_probs,
         )
 
     def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
@@ -148,8 +166,25 @@ class EnvRunner:
         self._sampler.close()
 
 
+@dataclass
+class CollectTimes:
+    """Seconds, added up since a group was made.
+
+    Attributes:
+        broadcast_s: This process's, to make weights ready for the runners.
+        sampling_s: Each runner's, to play its tasks.
+    """
+
+    broadcast_s: float = 0.0
+    sampling_s: dict[int, float] = field(default_factory=dict)
+
+    def add_sampling(self, runner: int, seconds: float) -> None:
+        """A runner played for so long."""
+        self.sampling_s[runner] = self.sampling_s.get(runner, 0.0) + seconds
+
+
 class EnvRunnerGroup(Protocol):
-    """Runners that share the tasks of an iteration."""
+    """Runners that share tasks."""
 
     @property
     def num_healthy(self) -> int:
@@ -161,8 +196,19 @@ class EnvRunnerGroup(Protocol):
         """Runners replaced since the start."""
         ...
 
-    def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
-        """Play every task exactly once; the batch holds the episodes in the order of the tasks.
+    @property
+    def times(self) -> CollectTimes:
+        """What took how long so far."""
+        ...
+
+    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
+        """Take on the tasks of an iteration, after those of earlier ones; all are played with ``weights``."""
+        ...
+
+    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
+        """The episodes of tasks added before, each played exactly once, in the order of the tasks.
+
+        To be called with each iteration's tasks, in the order in which they were added.
 
         Raises:
             EpisodeError: An environment failed.
@@ -171,7 +217,7 @@ class EnvRunnerGroup(Protocol):
         ...
 
     def close(self) -> None:
-        """End the runners."""
+        """End the runners; what they play is lost."""
         ...
 
 
@@ -188,6 +234,8 @@ class InProcessEnvRunnerGroup:
         self._seed = spec.seed
         self._audit_every = audit_every
         self._on_event = on_event
+        self._weights: dict[Task, Weights] = {}
+        self.times = CollectTimes()
 
     @property
     def num_healthy(self) -> int:
@@ -199,15 +247,24 @@ class InProcessEnvRunnerGroup:
         """0."""
         return 0
 
-    def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
+    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
+        """As :class:`EnvRunnerGroup`; nothing is played before it is collected."""
+        self._weights.update(dict.fromkeys(tasks, weights))
+
+    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
         """As :class:`EnvRunnerGroup`."""
-        batches = [self._runner.sample(task, weights) for task in tasks]
-        for task, batch in zip(tasks, batches, strict=True):
-            if is_audited(task, self._seed, self._audit_every):
-                again = self._runner.sample(task, weights)
-                if batch_digest(again) != batch_digest(batch):
-                    self._on_event(answers_differ(task, [0, 0]))
+        start = time.perf_counter()
+        batches = [self._play(task, self._weights.pop(task)) for task in tasks]
+        self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
+
+    def _play(self, task: Task, weights: Weights) -> EpisodeBatch:
+        batch = self._runner.sample(task, weights)
+        if is_audited(task, self._seed, self._audit_every):
+            again = self._runner.sample(task, weights)
+            if batch_digest(again) != batch_digest(batch):
+                self._on_event(answers_differ(task, [0, 0]))
+        return batch
 
     def close(self) -> None:
         """As :class:`EnvRunnerGroup`."""

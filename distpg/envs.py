@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from numpy.typing import NDArray
 
 from distpg.config import TrainConfig
@@ -108,6 +109,22 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
         return EnvInfo(int(np.prod(space.shape)), int(actions.n), int(actions.start), threshold)
     finally:
         env.close()
+
+
+def without_wrappers(env: Env) -> tuple[Env, int | None]:
+    """An environment without Gymnasium's outermost wrappers that only count steps or check their order.
+
+    They take a third of a step's time. Whoever steps the environment has to cut episodes by itself.
+
+    Returns:
+        The environment, and the number of steps after which an episode is truncated; None: by nobody.
+    """
+    limits = []
+    while type(env) in (TimeLimit, OrderEnforcing):
+        if isinstance(env, TimeLimit):
+            limits.append(int(env._max_episode_steps))
+        env = cast("gymnasium.Wrapper[Any, Any, Any, Any]", env).env
+    return env, min(limits, default=None)
 
 
 def first_action(env: Env) -> int:

@@ -12,13 +12,13 @@ import numpy as np
 from distpg.env_runners import EnvRunnerSpec
 from distpg.env_trace import play
 from distpg.envs import make_env
-from distpg.policies import PolicySpec, features, initial_weights, preferences, softmax
+from distpg.policies import PolicySpec, initial_weights, preferences
+from distpg.samplers.compiled_policy import CompiledPolicy, Steps
 from distpg.seeding import Stream, uniform, words
 from distpg.version import __version__, installed_version
 
 _SEED = 0
-# Batches of 1 to 3 rows take other kernels than larger ones.
-_BATCH_SIZES = (1, 2, 3, 4, 16, 64)
+_ROWS = 64
 _ENV_STEPS = 200
 
 
@@ -27,7 +27,7 @@ class Fingerprint:
     """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes.
 
     Attributes:
-        numerics: Digest of the policy's features, preferences and probabilities for fixed inputs.
+        numerics: Digest of the policy's choices and their log-probabilities for fixed inputs.
         environment: Digest of 200 steps of the environment under fixed actions. One that is not a function
             of seed and actions differs each time.
     """
@@ -56,15 +56,24 @@ def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
 
 def numerics_digest(policy: PolicySpec) -> str:
     """As in :class:`Fingerprint`."""
-    digest = hashlib.sha256()
     weights = initial_weights(policy.layer_sizes, _SEED)
-    for size in _BATCH_SIZES:
-        numbers = uniform(words(_SEED, Stream.ACTION, np.arange(size), 0, policy.observation_size))
-        inputs = features(4 * numbers - 2, policy.degree)
-        h = preferences(weights, inputs)
-        for array in (inputs, h, softmax(h)):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    compiled = CompiledPolicy(policy)
+    compiled.load(weights)
+    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.observation_size))
+    steps = Steps(
+        np.ascontiguousarray((4 * numbers - 2)[:, None, :]),
+        np.empty((_ROWS, 1), np.int64),
+        np.empty((_ROWS, 1), np.float32),
+    )
+    compiled.act(
+        steps,
+        np.empty(_ROWS, np.int64),
+        np.empty((_ROWS, 4), np.uint32),
+        np.arange(_ROWS),
+        0,
+        np.array([_SEED, Stream.ACTION, 0, 0], np.uint64),
+    )
+    return hashlib.sha256(steps.actions.tobytes() + steps.log_probs.tobytes()).hexdigest()
 
 
 def _environment(spec: EnvRunnerSpec) -> str:
@@ -83,9 +92,25 @@ def _environment(spec: EnvRunnerSpec) -> str:
 
 
 def platform_of(policy: PolicySpec) -> dict[str, str | None]:
-    """What decides this process's bits, beside a run's options: versions, and :func:`numerics_digest`."""
+    """What decides this process's bits, beside a run's options: versions and digests of its arithmetic.
+
+    ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is torch's, whose kernels differ
+    between kinds of CPU.
+    """
     packages = ("distpg", "torch", "numpy", "gymnasium")
-    return {"numerics": numerics_digest(policy)} | {name: installed_version(name) for name in packages}
+    digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}
+    return digests | {name: installed_version(name) for name in packages}
+
+
+def _learner_digest(policy: PolicySpec) -> str:
+    """Of a policy's log-probabilities for fixed inputs, and of a product as large as a gradient's."""
+    import torch  # by the learner's process alone
+
+    weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
+    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
+    inputs = torch.tensor(4 * numbers - 2)
+    log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
+    return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
 
 
 def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
@@ -95,7 +120,7 @@ def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | No
         return None
     words = [
         "another kind of CPU or its kernels"
-        if name == "numerics"
+        if name in ("numerics", "learner")
         else f"{name} {before.get(name)} before, {now[name]} now"
         for name in changes
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,7 @@ class Learner:
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
         """Updates made so far."""
+        self._earlier_weights: deque[Weights] = deque(maxlen=config.policy_lag)
         weights = initial_weights(policy_spec.layer_sizes, config.seed)
         self._network = Network(weights, config.learner_threads)
         self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
@@ -83,6 +85,11 @@ class Learner:
     def weights(self) -> Weights:
         """A copy of the policy's weights, float32."""
         return self._network.weights
+
+    @property
+    def earlier_weights(self) -> tuple[Weights, ...]:
+        """Those of the last updates, as many as the policy lags, oldest first."""
+        return tuple(self._earlier_weights)
 
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
@@ -185,6 +192,8 @@ class Learner:
     def step(self, gradient: Gradient, lr: float | None = None) -> None:
         """Let the optimiser move the weights along a gradient, clipped if the configuration says so."""
         self.weights_seq_no += 1
+        if self._config.policy_lag:
+            self._earlier_weights.append(self.weights)
         if gradient.flat is None:
             return
         clipped = clip_by_norm(gradient.flat, gradient.norm, self._config.max_grad_norm)
@@ -194,11 +203,14 @@ class Learner:
     def state(self) -> LearnerState:
         """A copy of all that decides how the learner goes on."""
         if self._value is None:
-            return LearnerState(self.weights, self._optimiser.state, self.weights_seq_no)
+            return LearnerState(
+                self.weights, self._optimiser.state, self.weights_seq_no, self.earlier_weights
+            )
         return LearnerState(
             self.weights,
             self._optimiser.state,
             self.weights_seq_no,
+            self.earlier_weights,
             self._value.weights,
             self._value.optimiser_state,
             self._value.moments,
@@ -207,6 +219,7 @@ class Learner:
     def restore(self, state: LearnerState) -> None:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no
+        self._earlier_weights.extend(state.earlier_weights)
         self._network.restore(state.weights)
         self._optimiser.restore(state.optimiser)
         if self._value is not None:

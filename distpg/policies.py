@@ -104,6 +104,19 @@ def _products(size: int, degree: int) -> list[tuple[NDArray[np.int64], NDArray[n
     return levels
 
 
+def flat_products(size: int, degree: int) -> NDArray[np.int64]:
+    """For each column of :func:`features` after the first ``size``: the two columns it is the product of.
+
+    Returns:
+        int64[columns, 2]; the first is a column before it, the second one of the observation.
+    """
+    pairs, start = [np.empty((0, 2), np.int64)], 0
+    for shorter, factor in _products(size, degree):
+        pairs.append(np.stack([start + shorter, factor], axis=1))
+        start = size + sum(map(len, pairs[:-1]))
+    return np.concatenate(pairs)
+
+
 def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0) -> Weights:
     """Weights and biases uniform in +-1/sqrt(inputs of the layer), PyTorch's default for linear layers.
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from distpg import env_runners
 from distpg.dispatch import Dispatcher
-from distpg.env_runners import Answer, EnvRunnerSpec, Task, answers_differ
+from distpg.env_runners import Answer, CollectTimes, EnvRunnerSpec, Task, answers_differ
 from distpg.episodes import EpisodeBatch, concatenate
 from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
-from distpg.fingerprint import fingerprint, numerics_digest
 from distpg.messages import (
     Accept,
     Answered,
@@ -35,45 +31,16 @@ from distpg.messages import (
     Stop,
     TimePassed,
 )
-from distpg.numerics import was_pinned_late
 from distpg.policies import Weights
-from distpg.version import __version__
+from distpg.ray_env_runner import Admission, EnvRunner, Introduction, decode_answer, encode
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
 _INLINE_BYTES = 64 * 1024
-_PICKLE = pickle.HIGHEST_PROTOCOL
 # Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
 _WAIT_S = 0.1
-
-
-class EnvRunner(env_runners.EnvRunner):
-    """The actor; named so that `ps` shows ray::EnvRunner.
-
-    Calls and answers travel as bytes, since Ray's own serialisation takes several times as long for a handful
-    of small arrays, and would serialise the weights again for every runner.
-    """
-
-    def join(self) -> tuple[str, str, str, bool]:
-        """Once the process is up: version of distpg, digests of its numerics and of its environment.
-
-        Also whether the environment plays the same again, without which the digest means nothing.
-        """
-        plays = [fingerprint(self._spec) for _ in range(2)]
-        if plays[0] != plays[1]:
-            # An exception that comes once is no more than that: two of three decide.
-            plays.append(fingerprint(self._spec))
-        mine, times = Counter(plays).most_common(1)[0]
-        return mine.distpg, mine.numerics, mine.environment, times > 1
-
-    def answer_bytes(self, tasks: bytes, weights: bytes) -> bytes:
-        """:meth:`answer`, pickled on both ways between processes of one run."""
-        return pickle.dumps(self.answer(pickle.loads(tasks), pickle.loads(weights)), _PICKLE)
-
-    @ray.method(concurrency_group="heartbeat")
-    def heartbeat(self) -> int:
-        """Steps so far, from a second thread: it answers while the first one plays."""
-        return self.steps
+# With more calls in flight it pays to ask, after the first that is finished, for all others that are.
+_FEW_CALLS = 8
 
 
 class RayEnvRunnerGroup:
@@ -90,9 +57,7 @@ class RayEnvRunnerGroup:
     ) -> None:
         self._spec = spec
         self._allow_mixed = allow_mixed
-        self._is_reproducible = is_reproducible
-        self._numerics = numerics_digest(spec.policy)
-        self._environment: str | None = None
+        self._admission = Admission(spec, is_reproducible, on_event)
         # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
         remote = ray.remote(
             num_cpus=num_cpus_per_env_runner,
@@ -109,16 +74,17 @@ class RayEnvRunnerGroup:
         self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
         self._heartbeats: dict[Any, int] = {}
         self._steps_before: dict[int, int] = {}
-        self._weights: Any = None
+        # Encoded, or where the object store has them encoded, by the number of updates that made them.
+        self._weights: dict[int, Any] = {}
         self._latest: dict[Task, EpisodeBatch] = {}
         self._accepted: dict[Task, EpisodeBatch] = {}
         self._failures: dict[Task, EpisodeError] = {}
+        self._given_up: list[tuple[Task, DistpgError]] = []
         self._num_started = 0
         self._any_joined = False
         self._last_words = ""
         self._next_tick = 0.0
-        self.sampling_seconds: dict[int, float] = {}
-        """Seconds each runner spent sampling in the latest collect."""
+        self.times = CollectTimes()
         self._handle(TimePassed())
 
     @property
@@ -140,16 +106,32 @@ class RayEnvRunnerGroup:
         while self.num_healthy < num_env_runners:
             self._wait()
 
-    def collect(self, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
+    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
         """As :class:`distpg.env_runners.EnvRunnerGroup`."""
-        encoded = pickle.dumps(weights, _PICKLE)
-        self._weights = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
-        self._accepted, self._failures = {}, {}
-        self.sampling_seconds = dict.fromkeys(self._actors, 0.0)
+        seq_no = tasks[0].weights_seq_no
+        if seq_no not in self._weights:
+            start = time.perf_counter()
+            encoded = encode(weights)
+            self._weights[seq_no] = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
+            self.times.broadcast_s += time.perf_counter() - start
         self._apply(self._dispatcher.add(tasks, time.monotonic()))
-        while not self._dispatcher.done:
-            self._wait()
-        return concatenate([self._accepted[task] for task in tasks])
+
+    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
+        """As :class:`distpg.env_runners.EnvRunnerGroup`."""
+        first, last = tasks[0], tasks[-1]
+        waiting = list(tasks)
+        while waiting:
+            while waiting and self._dispatcher.is_finished(waiting[-1]):
+                waiting.pop()
+            for task, error in self._given_up:
+                # What is wrong with a later iteration is not this one's concern: training may end here.
+                if first.first_episode <= task.first_episode < last.first_episode + last.num_episodes:
+                    raise error
+            if waiting:
+                self._wait()
+        for outdated in [seq_no for seq_no in self._weights if seq_no < first.weights_seq_no]:
+            del self._weights[outdated]
+        return concatenate([self._accepted.pop(task) for task in tasks])
 
     def close(self) -> None:
         """End the runners; work in flight is lost."""
@@ -177,6 +159,8 @@ class RayEnvRunnerGroup:
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
             finished: list[Any] = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)[0]
+            if finished and len(waiting) > _FEW_CALLS:
+                finished = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
         except (RayError, ConnectionError) as error:
             line = " ".join(str(error).split())[:300]
             raise ClusterError(
@@ -193,13 +177,14 @@ class RayEnvRunnerGroup:
         tasks: tuple[Task, ...] = ()
         if reference in self._calls:
             runner, tasks = self._calls.pop(reference)
+        elif reference in self._joins:
+            runner = self._joins.pop(reference)
+        elif reference in self._heartbeats:
+            return self._heard(self._heartbeats.pop(reference), reference)
         else:
-            source = self._joins if reference in self._joins else self._heartbeats
-            runner = source.pop(reference)
-            if runner not in self._actors:
-                return None
-            if source is self._heartbeats:
-                return self._heard(runner, reference)
+            return None  # its runner was stopped since
+        if runner not in self._actors:
+            return None
         try:
             result = ray.get(reference)
         except RayTaskError as error:
@@ -210,25 +195,10 @@ class RayEnvRunnerGroup:
             return self._death(runner, tasks, error)
         if not tasks:
             return self._joined(runner, result)
-        return self._answered(runner, tasks, pickle.loads(result))
+        return self._answered(runner, tasks, decode_answer(result))
 
-    def _joined(self, runner: int, answer: tuple[str, str, str, bool]) -> Event:
-        *mine, repeats = answer
-        if not repeats and self._is_reproducible:
-            self._is_reproducible = False
-            self._on_event(
-                {"event": "not_reproducible", "why": "the environment plays differently each time"}
-            )
-        if mine[1] != self._numerics and was_pinned_late():
-            # Not the runners' fault: they agree with one another, and with processes that begin with distpg.
-            self._numerics = mine[1]
-            self._on_event(
-                {
-                    "event": "not_reproducible",
-                    "why": "NumPy or torch was imported before distpg, which pins their arithmetic",
-                }
-            )
-        why = self._difference(*mine)
+    def _joined(self, runner: int, introduction: Introduction) -> Event:
+        why = self._admission.difference(introduction)
         if why is not None:
             if not self._allow_mixed:
                 return self._refuse(runner, why)
@@ -246,20 +216,8 @@ class RayEnvRunnerGroup:
         ray.kill(self._actors.pop(runner))
         return Died(runner)
 
-    def _difference(self, version: str, numerics: str, environment: str) -> str | None:
-        """What makes a runner's episodes other than those of this process and the other runners."""
-        if version != __version__:
-            return f"it has distpg {version}, this process {__version__}"
-        if numerics != self._numerics:
-            return "its arithmetic differs from this process's: another kind of CPU, or other versions"
-        if self._environment is None:
-            self._environment = environment
-        if self._is_reproducible and environment != self._environment:
-            return "its environment plays differently from the first runner's: other versions or data"
-        return None
-
     def _answered(self, runner: int, tasks: tuple[Task, ...], answer: Answer) -> Answered:
-        self.sampling_seconds[runner] = self.sampling_seconds.get(runner, 0.0) + answer.seconds
+        self.times.add_sampling(runner, answer.seconds)
         for task, outcome in zip(tasks, answer.outcomes, strict=True):
             if isinstance(outcome, EpisodeBatch):
                 self._latest[task] = outcome
@@ -277,6 +235,8 @@ class RayEnvRunnerGroup:
         return Answered(runner, answer.seconds, answer.steps, answer.digests)
 
     def _heard(self, runner: int, reference: Any) -> Event | None:
+        if runner not in self._actors:
+            return None
         try:
             steps = ray.get(reference)
         except RayError as error:
@@ -301,6 +261,7 @@ class RayEnvRunnerGroup:
                 self._send(command)
             elif isinstance(command, Accept):
                 self._accepted[command.task] = self._latest.pop(command.task)
+                self._failures.pop(command.task, None)
             elif isinstance(command, Ask):
                 self._heartbeats[self._actors[command.runner].heartbeat.remote()] = command.runner
             elif isinstance(command, Start):
@@ -311,12 +272,14 @@ class RayEnvRunnerGroup:
                 self._on_event(answers_differ(command.task, command.runners))
             elif isinstance(command, Search):
                 self._on_event({"event": "task_searched", **_episodes(command.task)})
-            else:
+            elif command.task is None:
                 raise self._surrender(command)
+            else:
+                self._given_up.append((command.task, self._surrender(command)))
 
     def _send(self, command: Send) -> None:
-        tasks = pickle.dumps(command.tasks, _PICKLE)
-        call = self._actors[command.runner].answer_bytes.remote(tasks, self._weights)
+        weights = self._weights[command.tasks[0].weights_seq_no]
+        call = self._actors[command.runner].answer_bytes.remote(encode(command.tasks), weights)
         self._calls[call] = (command.runner, command.tasks)
         if command.why == "hedge":
             episodes = [task.first_episode for task in command.tasks]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.checkpoints import check_same_options, newest_checkpoint
+from distpg.collector import Collector
 from distpg.config import TrainConfig
 from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec, plan
 from distpg.envs import Env, env_spec, make_env
@@ -86,8 +87,8 @@ def replay(
     recorded = _recorded(run, config, episode)
     recording = None if video is None else Recording(video)
     iteration = episode // config.episodes_per_iteration
-    weights, seq_no = _weights_of(run, config, iteration, on_progress)
-    (task,) = [t for t in plan(config, iteration, seq_no) if 0 <= episode - t.first_episode < t.num_episodes]
+    (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
+    weights = _weights_after(task.weights_seq_no, run, config, iteration, on_progress)
 
     def make(lane: int) -> Env:
         if lane != episode - task.first_episode:
@@ -129,10 +130,10 @@ def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | 
     raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
 
 
-def _weights_of(
-    run: Path, config: TrainConfig, iteration: int, on_progress: Callable[[str], None]
-) -> tuple[Weights, int]:
-    """The weights that played an iteration, and how many updates had made them."""
+def _weights_after(
+    updates: int, run: Path, config: TrainConfig, iteration: int, on_progress: Callable[[str], None]
+) -> Weights:
+    """The weights after so many updates, which play this iteration."""
     config, policy = prepare(config)
     learner, progress = Learner(config, policy), Progress()
     checkpoint = newest_checkpoint(run, iteration)
@@ -142,14 +143,17 @@ def _weights_of(
         progress = checkpoint.progress
     on_progress(
         f"From the weights after {progress.iterations} iterations, "
-        f"training {iteration - progress.iterations} more in memory."
+        f"training {max(0, updates - progress.iterations)} more in memory."
     )
     runners = InProcessEnvRunnerGroup(env_runner_spec(config, policy))
-    while progress.iterations < iteration:
-        batch = runners.collect(plan(config, progress.iterations, learner.weights_seq_no), learner.weights)
+    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
+    while progress.iterations < updates:
+        batch = collector.collect(progress.iterations, learner.weights)
         update(config, learner, batch, progress, sample_s=0.0)
     runners.close()
-    return learner.weights, learner.weights_seq_no
+    # A checkpoint between the two has the weights of the updates that the iteration lags behind.
+    known = (*learner.earlier_weights, learner.weights)
+    return known[updates - learner.weights_seq_no - 1]
 
 
 def _play(sampler: GymnasiumSampler, task: Task, weights: Weights, number: int) -> Episode:

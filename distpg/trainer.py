@@ -16,6 +16,7 @@ from distpg.checkpoints import (
     newest_checkpoint,
     remove_checkpoints_after,
 )
+from distpg.collector import Collector
 from distpg.config import (
     TrainConfig,
     check_resumable,
@@ -23,7 +24,7 @@ from distpg.config import (
     resolve_config,
 )
 from distpg.env_runner_groups import env_runners
-from distpg.env_runners import EnvRunnerGroup, plan
+from distpg.env_runners import EnvRunnerGroup
 from distpg.envs import EnvSpec, env_spec, inspect_env
 from distpg.episodes import EpisodeBatch
 from distpg.errors import DivergenceError, EpisodeError, StorageError
@@ -197,9 +198,10 @@ def iterate(
     interrupts: Interrupts,
 ) -> Iterator[Metrics]:
     """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
+    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
     while not is_finished(progress, config):
         start = time.perf_counter()
-        batch = runners.collect(plan(config, progress.iterations, learner.weights_seq_no), learner.weights)
+        batch = collector.collect(progress.iterations, learner.weights)
         sampled = time.perf_counter()
         with interrupts.held():
             metrics = {

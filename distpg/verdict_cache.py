@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Container
 from pathlib import Path
@@ -17,6 +16,7 @@ import gymnasium
 import numpy as np
 
 from distpg.envs import Env, EnvSpec
+from distpg.user_cache import cache_directory
 
 # Of what is checked and how; a higher number makes all verdicts so far void.
 _VERSION = 1
@@ -51,11 +51,8 @@ def _source_digest(kind: type[Any]) -> str | None:
 
 
 def _path(key: Key) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says to ignore a relative path.
-    directory = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    return directory / "distpg" / "environments" / f"{name}.json"
+    return cache_directory() / "environments" / f"{name}.json"
 
 
 def cached_causes(key: Key, known: Container[str]) -> tuple[str, ...] | None:

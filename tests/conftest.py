@@ -1,12 +1,13 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from distpg.env_runners import EnvRunnerGroup, Task
 from distpg.envs import EnvSpec, inspect_env
 from distpg.episodes import EpisodeBatch
-from distpg.policies import PolicySpec
+from distpg.policies import PolicySpec, Weights
 from distpg.ray_cluster import ray_cluster
 
 
@@ -51,3 +52,9 @@ def make_batch(
         terminated=np.ones(len(lengths), np.bool_),
         weights_seq_no=0,
     )
+
+
+def collect(group: EnvRunnerGroup, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
+    """The episodes of an iteration, as without policy lag."""
+    group.add(tasks, weights)
+    return group.collect(tasks)

@@ -75,6 +75,20 @@ class Deadly(ShortOrLong):
         return super().step(action)
 
 
+class FailsAtSeed(Deadly):
+    """Episodes of two steps; the one with that seed fails."""
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        result = super().reset(seed=seed)
+        self.remaining = 2
+        return result
+
+    def step(self, action: int) -> Step:
+        if self.is_it:
+            raise ValueError("the simulator broke")
+        return ShortOrLong.step(self, action)
+
+
 class HangsOnce(Deadly):
     """Waits for ever in that step the first time; ``marker`` remembers that it did."""
 
@@ -289,7 +303,7 @@ class Walker(gymnasium.ActionWrapper):
 
 
 for env in (
-    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, HangsOnce, DiesAtOnce),
+    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
     *(Walker, Drawn, Unrepeatable, Everything, Talks, Slow, EndsItsProcess),
 ):

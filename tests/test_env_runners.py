@@ -5,7 +5,7 @@ from distpg.config import TrainConfig
 from distpg.env_runners import EnvRunner, InProcessEnvRunnerGroup, Task, env_runner_spec, tasks_of_iteration
 from distpg.episodes import EpisodeBatch, actions_digests, concatenate
 from distpg.policies import initial_weights
-from tests.conftest import make_batch, policy_spec
+from tests.conftest import collect, make_batch, policy_spec
 
 SPEC = policy_spec()
 WEIGHTS = initial_weights(SPEC.layer_sizes, seed=0)
@@ -37,7 +37,7 @@ def test_a_step_of_cartpole_takes_at_most_25_bytes() -> None:
 
 def test_the_group_of_no_runners_answers_in_order() -> None:
     group = InProcessEnvRunnerGroup(RUNNER_SPEC)
-    batch = group.collect(tasks_of_iteration(2, 5, 2, 0), WEIGHTS)
+    batch = collect(group, tasks_of_iteration(2, 5, 2, 0), WEIGHTS)
     assert batch.episode_ids.tolist() == [10, 11, 12, 13, 14]
     assert (group.num_healthy, group.num_restarts) == (0, 0)
 

@@ -27,9 +27,9 @@ def spec(env_id: str = "CartPole-v1", hidden: tuple[int, ...] = (128,), **option
     return env_runner_spec(TrainConfig(env_id=env_id, **options), policy_spec(env_id, hidden))
 
 
-def in_a_child(env_id: str, **environment: str) -> tuple[str, str]:
+def in_a_child(env_id: str, script: str = CHILD, **environment: str) -> tuple[str, str]:
     result = subprocess.run(
-        [sys.executable, "-c", CHILD, env_id],
+        [sys.executable, "-c", script, env_id],
         capture_output=True,
         text=True,
         check=True,
@@ -67,11 +67,23 @@ def test_each_part_tells_its_own_differences() -> None:
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are x86-64's")
-def test_another_kernel_of_the_matrix_product_shows() -> None:
-    numerics, environment = in_a_child("CartPole-v1", OPENBLAS_CORETYPE="Nehalem")
-    pinned = in_a_child("CartPole-v1", OPENBLAS_CORETYPE="Haswell")
-    assert numerics != pinned[0]
-    assert environment == pinned[1]
+def test_what_chooses_actions_does_not_depend_on_the_kind_of_cpu() -> None:
+    others = {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "", "MKL_CBWR": "COMPATIBLE"}
+    assert in_a_child("CartPole-v1", **others) == in_a_child("CartPole-v1")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are x86-64's")
+def test_another_kernel_of_the_learner_shows() -> None:
+    script = """
+from distpg.fingerprint import platform_of
+from tests.conftest import policy_spec
+found = platform_of(policy_spec("CartPole-v1", (128,)))
+print(found["numerics"], found["learner"])
+"""
+    pinned = in_a_child("CartPole-v1", script=script)
+    other = in_a_child("CartPole-v1", script=script, MKL_CBWR="COMPATIBLE")
+    assert pinned[0] == other[0]
+    assert pinned[1] != other[1]
 
 
 def test_an_environment_that_differs_between_processes_shows() -> None:

@@ -91,7 +91,7 @@ def test_a_failing_environment_is_named_with_its_episode() -> None:
         ("shape", "an observation of shape (2,) instead of (1,)"),
         ("text", "could not convert string to float"),
         ("reward", "its reward is nan"),
-        ("no reward", "its reward is nan"),
+        ("no reward", "TypeError: float() argument must be"),
     ],
 )
 def test_what_an_environment_must_not_give_is_named_with_episode_and_step(kind: str, message: str) -> None:

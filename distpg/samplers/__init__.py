@@ -23,6 +23,7 @@ class Trajectories:
         rewards: float64[N].
         lengths: int32[E].
         terminated: bool[E].
+        log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
     """
 
     observations: NDArray[np.float32]
@@ -30,6 +31,7 @@ class Trajectories:
     rewards: NDArray[np.float64]
     lengths: NDArray[np.int32]
     terminated: NDArray[np.bool_]
+    log_probs: NDArray[np.float32] | None = None
 
     @property
     def episode_returns(self) -> NDArray[np.float64]:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.envs import Env, EnvSpec, first_action, make_env
+from distpg.envs import Env, EnvSpec, first_action, make_env, without_wrappers
 from distpg.episodes import episode_starts
 from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
-from distpg.policies import PolicySpec, Weights, choose, features, preferences, softmax
+from distpg.policies import PolicySpec, Weights
 from distpg.samplers import TRAINING, Play, Trajectories
-from distpg.seeding import environment_seed, uniform, words
+from distpg.samplers.compiled_policy import CompiledPolicy, Steps
+from distpg.seeding import environment_seed, environment_seeds
 
-# Steps whose random numbers are computed in one go; a multiple of 4, the words in a Philox block.
-_RANDOM_BLOCK = 128
+# Steps between two looks at whether the record has room for more.
+_ROOM = 128
+_NO_LIMIT = 2**62
+_Lane = tuple[int, Callable[[Any], Any], list[float]]
 
 
 class GymnasiumSampler:
-    """One batched forward pass a tick; an episode that ends leaves the batch.
+    """One compiled call a tick for the policy, then one step of each environment that still plays.
 
-    Which episodes share a batch, and in which order, depends on the task alone. Gymnasium's own vector
-    environments share one random generator between slots and restart a slot by themselves, so what an episode
-    plays there depends on the episodes beside it.
+    Which episodes share a tick depends on the task alone, and none changes what another plays. Gymnasium's
+    own vector environments share one random generator between slots and restart a slot by themselves, so what
+    an episode plays there depends on the episodes beside it.
 
     Args:
         play: Which random numbers the episodes use, and whether the policy does.
         make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
         env_reuse: ``always`` keeps a lane's environment for the next task. ``task`` and ``episode`` are one
             here, since a lane plays one episode of a task: each task has environments of its own.
+        log_probs: Whether trajectories hold the log-probabilities of their actions.
     """
 
     def __init__(
@@ -41,14 +47,18 @@ class GymnasiumSampler:
         play: Play = TRAINING,
         make: Callable[[int], Env] | None = None,
         env_reuse: str = "always",
+        log_probs: bool = False,
     ) -> None:
         self._env_spec = env_spec
         self._policy_spec = policy_spec
+        self._policy = CompiledPolicy(policy_spec)
         self._seed = seed
         self._play = play
         self._make = make or (lambda lane: make_env(env_spec))
         self._keeps_envs = env_reuse not in ("task", "episode")
+        self._log_probs = log_probs
         self._envs: list[Env] = []
+        self._limit = _NO_LIMIT
         self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
         self._shape: tuple[int, ...] = ()
@@ -59,16 +69,19 @@ class GymnasiumSampler:
         if not self._keeps_envs:
             self.close()
         while len(self._envs) < num_episodes:
-            self._envs.append(self._make(len(self._envs)))
-            self._first_action = first_action(self._envs[-1])
-            self._shape = self._envs[-1].observation_space.shape or ()
-        episodes = np.arange(first_episode, first_episode + num_episodes, dtype=np.int64)
-        record = _Record(num_episodes, self._policy_spec.observation_size, self._action_dtype)
+            env, limit = without_wrappers(self._make(len(self._envs)))
+            self._envs.append(env)
+            self._limit = _NO_LIMIT if limit is None else limit
+            self._first_action = first_action(env)
+            self._shape = env.observation_space.shape or ()
+        self._policy.load(weights)
+        record = _Record(num_episodes, self._shape, self._log_probs)
         try:
             # A number that is not finite is an error of the environment, found below: no warning on the way.
             with np.errstate(over="ignore", invalid="ignore"):
-                self._play_all(record, episodes, weights)
-            played = record.trajectories()
+                self._reset(record, first_episode)
+                self._play_all(record, first_episode)
+            played = record.trajectories(self._action_dtype)
             self._check_finite(played, first_episode)
         except BaseException:
             # Left in the middle of episodes, these environments must not play the next task.
@@ -76,68 +89,60 @@ class GymnasiumSampler:
             raise
         return played
 
-    def _play_all(self, record: _Record, episodes: NDArray[np.int64], weights: Weights) -> None:
-        observations = self._reset(episodes)
-        playing = np.arange(len(episodes))
-        t = 0
-        while len(playing):
-            if t % _RANDOM_BLOCK == 0:
-                block = words(self._seed, self._play.action_stream, episodes[playing], t, _RANDOM_BLOCK)
-                u = uniform(block)
-                rows = np.arange(len(playing))
-            h = preferences(weights, features(observations, self._policy_spec.degree))
-            if self._play.greedy:
-                actions = h.argmax(axis=1)
-            else:
-                actions = choose(softmax(h), u[rows, t % _RANDOM_BLOCK])
-            record.actions_at(t, playing, observations, actions)
-            observations, ended = self._step(record, t, playing, episodes, actions)
-            if ended:
-                going = np.array([lane not in ended for lane in playing.tolist()])
-                playing, observations, rows = playing[going], observations[going], rows[going]
-            t += 1
-
-    def _reset(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
-        observations = []
-        for env, episode in zip(self._envs, episodes.tolist(), strict=False):
-            seed = environment_seed(self._seed, episode, self._play.seed_stream)
+    def _reset(self, record: _Record, first_episode: int) -> None:
+        seeds = environment_seeds(self._seed, first_episode, len(record.rewards), self._play.seed_stream)
+        for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
             try:
-                observations.append(self._flat(env.reset(seed=seed)[0]))
-                self.steps += 1
+                record.observations[lane, 0] = self._checked(env.reset(seed=seed)[0])
             except Exception as error:
-                raise self._failure(error, episode, 0) from error
-        return np.stack(observations)
+                raise self._failure(error, first_episode + lane, 0) from error
+            self.steps += 1
+
+    def _play_all(self, record: _Record, first_episode: int) -> None:
+        steps = [env.step for env in self._envs[: len(record.rewards)]]
+        numbers = np.array(
+            [self._seed, self._play.action_stream, first_episode, self._play.greedy], np.uint64
+        )
+        playing: list[_Lane] = list(zip(range(len(steps)), steps, record.rewards, strict=True))
+        ended = True
+        for t in itertools.count():
+            if t % _ROOM == 0:
+                record.make_room(t + _ROOM)
+            if ended:
+                playing = [one for one in playing if not record.has_ended[one[0]]]
+                if not playing:
+                    return
+                lanes = np.array([one[0] for one in playing], np.int64)
+                choices = np.empty(len(playing), np.int64)
+            self._policy.act(record.steps, choices, record.words, lanes, t, numbers)
+            ended = self._step(record, t, playing, choices.tolist(), first_episode)
+            self.steps += len(playing)
 
     def _step(
-        self,
-        record: _Record,
-        t: int,
-        playing: NDArray[np.int64],
-        episodes: NDArray[np.int64],
-        actions: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float32], set[int]]:
-        observations = np.empty((len(playing), self._policy_spec.observation_size), np.float32)
-        ended = set()
-        for row, (lane, action) in enumerate(zip(playing.tolist(), actions.tolist(), strict=True)):
-            try:
-                observation, reward, terminated, truncated, _ = self._envs[lane].step(
-                    action + self._first_action
-                )
-                observations[row] = self._flat(observation)
-                record.rewards[t, lane] = reward
-            except Exception as error:
-                raise self._failure(error, int(episodes[lane]), t) from error
-            self.steps += 1
-            if terminated or truncated:
-                record.end(lane, t + 1, bool(terminated))
-                ended.add(lane)
-        return observations, ended
+        self, record: _Record, t: int, playing: list[_Lane], actions: list[int], first_episode: int
+    ) -> bool:
+        """Step each environment once; whether any episode ended."""
+        shape, first, is_last, any_ended = self._shape, self._first_action, t + 1 >= self._limit, False
+        following, lane = record.observations[:, t + 1], 0
+        try:
+            for (lane, step, rewards), action in zip(playing, actions, strict=True):
+                observation, reward, terminated, truncated, _ = step(action + first)
+                if type(observation) is not np.ndarray or observation.shape != shape:
+                    observation = self._checked(observation)
+                following[lane] = observation
+                rewards.append(float(reward))
+                if terminated or truncated or is_last:
+                    record.terminated[lane] = bool(terminated)
+                    record.has_ended[lane] = any_ended = True
+        except Exception as error:
+            raise self._failure(error, first_episode + lane, t) from error
+        return any_ended
 
-    def _flat(self, observation: object) -> NDArray[np.float32]:
+    def _checked(self, observation: object) -> NDArray[np.float32]:
         array = np.asarray(observation, np.float32)
         if array.shape != self._shape:
             raise ValueError(f"an observation of shape {array.shape} instead of {self._shape}")
-        return array.reshape(-1)
+        return array
 
     def _check_finite(self, played: Trajectories, first_episode: int) -> None:
         """One look at everything costs a thousandth of one at each step.
@@ -174,39 +179,52 @@ class GymnasiumSampler:
 
 
 class _Record:
-    """What happened at each tick [T, E, ...], until it is laid out episode by episode."""
+    """What happens in each lane, step by step, until it is laid out episode by episode."""
 
-    def __init__(self, num_episodes: int, observation_size: int, action_dtype: np.dtype) -> None:
-        self.observations = np.empty((_RANDOM_BLOCK, num_episodes, observation_size), np.float32)
-        self.actions = np.empty((_RANDOM_BLOCK, num_episodes), action_dtype)
-        self.rewards = np.empty((_RANDOM_BLOCK, num_episodes), np.float64)
-        self.lengths = np.zeros(num_episodes, np.int32)
-        self.terminated = np.zeros(num_episodes, np.bool_)
-
-    def actions_at(
-        self,
-        t: int,
-        playing: NDArray[np.int64],
-        observations: NDArray[np.float32],
-        actions: NDArray[np.int64],
-    ) -> None:
-        if t == len(self.actions):
-            self.observations = np.concatenate([self.observations, np.empty_like(self.observations)])
-            self.actions = np.concatenate([self.actions, np.empty_like(self.actions)])
-            self.rewards = np.concatenate([self.rewards, np.empty_like(self.rewards)])
-        self.observations[t, playing] = observations
-        self.actions[t, playing] = actions
-
-    def end(self, lane: int, length: int, terminated: bool) -> None:
-        self.lengths[lane] = length
-        self.terminated[lane] = terminated
-
-    def trajectories(self) -> Trajectories:
-        lanes = list(enumerate(self.lengths.tolist()))
-        return Trajectories(
-            observations=np.concatenate([self.observations[:length, lane] for lane, length in lanes]),
-            actions=np.concatenate([self.actions[:length, lane] for lane, length in lanes]),
-            rewards=np.concatenate([self.rewards[:length, lane] for lane, length in lanes]),
-            lengths=self.lengths,
-            terminated=self.terminated,
+    def __init__(self, num_episodes: int, shape: tuple[int, ...], log_probs: bool) -> None:
+        self._log_probs = log_probs
+        self.observations = np.empty((num_episodes, 1, *shape), np.float32)
+        self.steps = Steps(
+            self._flat(),
+            np.empty((num_episodes, 0), np.int64),
+            np.empty((num_episodes if log_probs else 0, 0), np.float32),
         )
+        self.words = np.empty((num_episodes, 4), np.uint32)
+        self.rewards: list[list[float]] = [[] for _ in range(num_episodes)]
+        self.terminated = np.zeros(num_episodes, np.bool_)
+        self.has_ended = [False] * num_episodes
+
+    def _flat(self) -> NDArray[np.float32]:
+        return self.observations.reshape(*self.observations.shape[:2], -1)
+
+    def make_room(self, steps: int) -> None:
+        """For so many steps, and the observation after the last."""
+        self.observations = _longer(self.observations, steps + 1)
+        self.steps = Steps(
+            self._flat(), _longer(self.steps.actions, steps), _longer(self.steps.log_probs, steps)
+        )
+
+    def trajectories(self, action_dtype: np.dtype) -> Trajectories:
+        lengths = [len(rewards) for rewards in self.rewards]
+
+        def joined(array: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([array[lane, :length] for lane, length in enumerate(lengths)])
+
+        return Trajectories(
+            observations=joined(self.steps.observations),
+            actions=joined(self.steps.actions).astype(action_dtype),
+            rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
+            lengths=np.array(lengths, np.int32),
+            terminated=self.terminated,
+            log_probs=joined(self.steps.log_probs) if self._log_probs else None,
+        )
+
+
+def _longer(array: NDArray[Any], steps: int) -> NDArray[Any]:
+    """With room for at least so many steps; doubled, so that each step is copied once or twice."""
+    have = array.shape[1]
+    if steps <= have:
+        return array
+    room = np.empty((len(array), max(steps, 2 * have), *array.shape[2:]), array.dtype)
+    room[:, :have] = array
+    return room

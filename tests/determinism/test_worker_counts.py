@@ -12,7 +12,7 @@ from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec, t
 from distpg.episodes import EpisodeBatch
 from distpg.messages import Rules
 from distpg.policies import initial_weights
-from tests.conftest import policy_spec
+from tests.conftest import collect, policy_spec
 
 FEW_CPUS = 0.05
 
@@ -33,7 +33,7 @@ def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> No
     there = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
     for iteration, (episodes, per_task) in enumerate([(7, 1), (10, 3), (64, 8), (1, 1)]):
         tasks = tasks_of_iteration(iteration, episodes, per_task, 0)
-        assert as_bytes(there.collect(tasks, weights)) == as_bytes(here.collect(tasks, weights))
+        assert as_bytes(collect(there, tasks, weights)) == as_bytes(collect(here, tasks, weights))
     there.close()
 
 
@@ -82,7 +82,7 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     else:
         group = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
     tasks = [Task(first, 10, 0) for first in range(0, 2000, 10)]
-    lengths = group.collect(tasks, initial_weights(policy.layer_sizes, 0)).lengths
+    lengths = collect(group, tasks, initial_weights(policy.layer_sizes, 0)).lengths
     group.close()
     assert set(lengths.tolist()) == {2, 200}
     # The mean of 2000 has a standard deviation of 99 / sqrt(2000) = 2.2; the seed is fixed.
@@ -100,10 +100,10 @@ def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
     policy = policy_spec(calm.env_id)
     weights = initial_weights(policy.layer_sizes, 0)
     tasks = tasks_of_iteration(0, 12, 1, 0)
-    expected = InProcessEnvRunnerGroup(env_runner_spec(calm, policy)).collect(tasks, weights)
+    expected = collect(InProcessEnvRunnerGroup(env_runner_spec(calm, policy)), tasks, weights)
     events: list[dict[str, object]] = []
     group = RayEnvRunnerGroup(env_runner_spec(deadly, policy), FEW_CPUS, Rules(2), events.append)
-    assert as_bytes(group.collect(tasks, weights)) == as_bytes(expected)
+    assert as_bytes(collect(group, tasks, weights)) == as_bytes(expected)
     assert marker.exists()
     group.wait_for(2)
     assert group.num_restarts == 1

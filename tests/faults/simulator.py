@@ -62,6 +62,7 @@ class Scenario:
     audit_every: int = 0
     recycle_after: int | None = None
     start_s: float = 0.5
+    policy_lag: int = 0
 
 
 def random_scenario(rng: random.Random) -> Scenario:
@@ -91,6 +92,7 @@ def random_scenario(rng: random.Random) -> Scenario:
         transient_failures=sometimes(0.02),
         audit_every=rng.choice([0, 1, 3]),
         recycle_after=rng.choice([None, None, 1, 5]),
+        policy_lag=rng.choice([0, 0, 1, 2]),
         **({} if poison is None else {poison: rng.randrange(episodes)}),
     )
 
@@ -118,6 +120,8 @@ class Outcome:
     busy_s: float = 0.0
     accepted: int = 0
     gave_up: GiveUp | None = None
+    ends: list[tuple[float, float]] = field(default_factory=list)
+    """Of each iteration: the time, and the seconds that runners had worked by then."""
     counts: Counter = field(default_factory=Counter)
 
 
@@ -140,7 +144,10 @@ class Simulation:
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.runners: dict[int, SimulatedRunner] = {}
-        self.plan: list[Task] = []
+        self.plans: list[list[Task]] = []
+        self.planned: set[Task] = set()
+        self.iteration = 0
+        self.given_up: list[GiveUp] = []
         self.accepted: dict[Task, str] = {}
         self.answers: dict[Task, set[str]] = {}
         self.differing: set[Task] = set()
@@ -166,25 +173,46 @@ class Simulation:
         self._plan_faults()
         self._handle(TimePassed())
         self._after(TICK_S, self._tick)
-        for iteration in range(scenario.iterations):
-            self.plan = tasks_of_iteration(
-                iteration, scenario.episodes, scenario.episodes_per_task, weights_seq_no=iteration
-            )
-            self.accepted = {}
-            self._apply(self.dispatcher.add(self.plan, self.now))
-            while not self.dispatcher.done and self.outcome.gave_up is None:
+        for self.iteration in range(scenario.iterations):
+            self._add_what_may_run()
+            plan = self.plans[self.iteration]
+            unfinished = list(plan)
+            while unfinished and self.outcome.gave_up is None:
+                if self.dispatcher.is_finished(unfinished[-1]):
+                    unfinished.pop()
+                    continue
                 self._next_event()
+                self._look_for_surrender(plan)
             if self.outcome.gave_up is not None:
                 break
-            if set(self.accepted) != set(self.plan):
-                raise BrokenPromiseError(f"accepted {len(self.accepted)} of {len(self.plan)} tasks")
-            for task in self.plan:
+            if not self.accepted.keys() >= set(plan):
+                raise BrokenPromiseError(f"of iteration {self.iteration} not all tasks are accepted")
+            for task in plan:
                 if task in self.audited and len(self.answers[task]) > 1 and task not in self.differing:
                     raise BrokenPromiseError(f"{task} was audited and its answers differ, unnoticed")
-            self.outcome.accepted += sum(task.num_episodes for task in self.accepted)
+            self.outcome.accepted += sum(task.num_episodes for task in plan)
+            started = sum(self.now - runner.since for runner in self.runners.values() if runner.tasks)
+            self.outcome.ends.append((self.now, self.outcome.busy_s + started))
         self._check_end()
         self.outcome.seconds = self.now
         return self.outcome
+
+    def _add_what_may_run(self) -> None:
+        scenario = self.scenario
+        while len(self.plans) < min(scenario.iterations, self.iteration + scenario.policy_lag + 1):
+            number = len(self.plans)
+            seq_no = max(0, number - scenario.policy_lag)
+            plan = tasks_of_iteration(number, scenario.episodes, scenario.episodes_per_task, seq_no)
+            self.plans.append(plan)
+            self.planned.update(plan)
+            self._apply(self.dispatcher.add(plan, self.now))
+
+    def _look_for_surrender(self, plan: list[Task]) -> None:
+        """One to a task of a later iteration must not keep this one from its end."""
+        end = plan[-1].first_episode + plan[-1].num_episodes
+        for gave_up in self.given_up:
+            if gave_up.task is None or gave_up.task.first_episode < end:
+                self.outcome.gave_up = gave_up
 
     def _check_end(self) -> None:
         scenario, gave_up = self.scenario, self.outcome.gave_up
@@ -245,11 +273,10 @@ class Simulation:
         self._after(TICK_S, self._tick)
 
     def _handle(self, event: Event) -> None:
-        if self.outcome.gave_up is not None:
-            return
         self._apply(self.dispatcher.handle(event, self.now))
         idle = self.dispatcher._fleet.idle
-        if idle and any(self.dispatcher._work[task].answer is None for task in self.dispatcher._pending):
+        waiting = (self.dispatcher._work.get(task) for task in self.dispatcher._pending)
+        if idle and any(work is not None and work.answer is None for work in waiting):
             raise BrokenPromiseError("a task waits while a runner is idle")
         if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
             raise BrokenPromiseError("the number of ready runners is wrong")
@@ -265,17 +292,19 @@ class Simulation:
                 self.runners.pop(command.runner, None)
             elif isinstance(command, Send):
                 self.outcome.counts[command.why] += 1
+                if len({task.weights_seq_no for task in command.tasks}) > 1:
+                    raise BrokenPromiseError("a call has tasks for several sets of weights")
                 self._send(command)
             elif isinstance(command, Ask):
                 self._ask(command.runner)
             elif isinstance(command, Accept):
-                if command.task in self.accepted or command.task not in self.plan:
+                if command.task in self.accepted or command.task not in self.planned:
                     raise BrokenPromiseError(f"{command.task} accepted twice, or never asked for")
                 self.accepted[command.task] = self._last_digest[command.task]
             elif isinstance(command, Differ):
                 self.differing.add(command.task)
             elif isinstance(command, GiveUp):
-                self.outcome.gave_up = command
+                self.given_up.append(command)
             else:
                 assert isinstance(command, Search)
 
@@ -401,21 +430,27 @@ LENGTHS: dict[str, Callable[[random.Random], float]] = {
 }
 
 
-def utilisation(kind: str, runners: int, episodes_per_runner: int, iterations: int = 4) -> float:
-    """Share of the runners' time that is spent on steps, without faults, one episode a task."""
+def utilisation(kind: str, runners: int, episodes_per_runner: int, policy_lag: int = 0) -> float:
+    """Share of the runners' time that is spent on steps, without faults, one episode a task.
+
+    Measured between the ends of two iterations, so that neither the start nor the end of a run counts.
+    """
     rng = random.Random(1)
-    lengths = [
-        max(1, round(400 * LENGTHS[kind](rng))) for _ in range(iterations * runners * episodes_per_runner)
-    ]
+    episodes = runners * episodes_per_runner
+    first, last = policy_lag, 2 * policy_lag + 4
+    iterations = last + policy_lag + 1
+    lengths = [max(1, round(400 * LENGTHS[kind](rng))) for _ in range(iterations * episodes)]
     scenario = Scenario(
         runners=runners,
         iterations=iterations,
-        episodes=runners * episodes_per_runner,
+        episodes=episodes,
         episodes_per_task=1,
         start_s=0.0,
+        policy_lag=policy_lag,
     )
     outcome = Simulation(scenario, 0, lengths.__getitem__).run()
-    return sum(lengths) * scenario.step_s / (runners * outcome.seconds)
+    (start, worked_before), (end, worked) = outcome.ends[first], outcome.ends[last]
+    return (worked - worked_before) / (runners * (end - start))
 
 
 def main() -> None:
@@ -466,6 +501,9 @@ def main() -> None:
     for kind in LENGTHS:
         row = "  ".join(f"{each:>2}: {utilisation(kind, 64, each):.2f}" for each in (1, 4, 16))
         print(f"  {kind:<12}{row}")
+    for runners in (64, 1000):
+        lags = "  ".join(f"{k}: {utilisation('lognormal', runners, 16, k):.2f}" for k in (0, 1, 2, 4))
+        print(f"Of {runners} runners, lognormal, 16 episodes per runner, by policy lag: {lags}")
 
 
 if __name__ == "__main__":

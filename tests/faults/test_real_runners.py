@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distpg import ray_env_runners
+from distpg import ray_env_runner, ray_env_runners
 from distpg.config import TrainConfig
 from distpg.env_runners import InProcessEnvRunnerGroup, env_runner_spec, tasks_of_iteration
 from distpg.errors import EnvRunnersError, EpisodeError
@@ -17,7 +17,7 @@ from distpg.messages import Rules
 from distpg.policies import initial_weights
 from distpg.ray_env_runners import RayEnvRunnerGroup
 from distpg.seeding import environment_seed
-from tests.conftest import policy_spec
+from tests.conftest import collect, policy_spec
 from tests.determinism.test_worker_counts import FEW_CPUS, as_bytes
 
 pytestmark = pytest.mark.usefixtures("ray")
@@ -41,8 +41,8 @@ class Runners:
     def check(self, episodes: int = 12, per_task: int = 1, iteration: int = 0) -> None:
         tasks = tasks_of_iteration(iteration, episodes, per_task, 0)
         calm = env_runner_spec(TrainConfig(env_id=CALM, seed=2), self.policy)
-        expected = InProcessEnvRunnerGroup(calm).collect(tasks, self.weights)
-        assert as_bytes(self.group.collect(tasks, self.weights)) == as_bytes(expected)
+        expected = collect(InProcessEnvRunnerGroup(calm), tasks, self.weights)
+        assert as_bytes(collect(self.group, tasks, self.weights)) == as_bytes(expected)
 
     @property
     def kinds(self) -> Counter:
@@ -72,7 +72,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def with_pid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Actors that tell their process, so that a test can do to it what the world does."""
 
-    class EnvRunner(ray_env_runners.EnvRunner):
+    class EnvRunner(ray_env_runner.EnvRunner):
         def pid(self) -> int:
             return os.getpid()
 
@@ -152,7 +152,7 @@ def test_wrong_answers_of_an_unrepeatable_environment_are_found_by_audits() -> N
     rules = Rules(2, is_audited=lambda task: True)
     runners = Runners("tests.environments:Unrepeatable", rules=rules, is_reproducible=False)
     tasks = tasks_of_iteration(0, 6, 1, 0)
-    runners.group.collect(tasks, runners.weights)
+    collect(runners.group, tasks, runners.weights)
     assert runners.kinds["answers_differ"] >= 5
     assert "played twice gave two results" in runners.events[-1]["why"]
 
@@ -166,7 +166,7 @@ def test_an_environment_that_never_repeats_is_used_and_said() -> None:
 
 
 def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_env_runners, "numerics_digest", lambda policy: "another machine's")
+    monkeypatch.setattr(ray_env_runner, "numerics_digest", lambda policy: "another machine's")
     refused = Runners(rules=Rules(1))
     with pytest.raises(EnvRunnersError, match="no runner starts: refused, since its arithmetic differs"):
         refused.group.wait_for(1)
@@ -179,7 +179,7 @@ def test_runners_import_no_torch_and_are_small() -> None:
     import ray
 
     @ray.remote(num_cpus=FEW_CPUS, concurrency_groups={"heartbeat": 1})
-    class Probe(ray_env_runners.EnvRunner):
+    class Probe(ray_env_runner.EnvRunner):
         def probe(self) -> tuple[bool, float]:
             import sys
 

@@ -1,0 +1,84 @@
+"""Processor time that a task costs the driver, with 1,024 calls in flight to runners that answer at once."""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+
+from distpg.config import TrainConfig
+from distpg.env_runners import Answer, EnvRunnerSpec, env_runner_spec, tasks_of_iteration
+from distpg.envs import EnvSpec, inspect_env
+from distpg.messages import Rules
+from distpg.policies import PolicySpec, initial_weights
+from distpg.ray_cluster import ray_cluster
+
+
+def make_group(spec: EnvRunnerSpec, num_env_runners: int, num_processes: int):
+    from distpg import ray_env_runner, ray_env_runners
+
+    class EnvRunner(ray_env_runner.EnvRunner):
+        """Introduces itself and plays once, and gives those answers ever after."""
+
+        _introduction = _played = None
+
+        def join(self):
+            self._introduction = self._introduction or super().join()
+            return self._introduction
+
+        def answer(self, tasks, weights):
+            self._played = self._played or super().answer(tasks[:1], weights)
+            batch, digest = self._played.outcomes[0], self._played.digests[0]
+            outcomes = [replace(batch, weights_seq_no=task.weights_seq_no) for task in tasks]
+            return Answer(outcomes, (digest,) * len(tasks), 1e-3 * len(tasks), 20 * len(tasks))
+
+    class SharedProcesses(ray_env_runners.RayEnvRunnerGroup):
+        """Each process stands for many runners: a thousand of them would not fit on one machine."""
+
+        def _start(self, runner: int) -> None:
+            if runner < num_processes:
+                super()._start(runner)
+                return
+            self._num_started += 1
+            self._steps_before[runner] = 0
+            self._actors[runner] = self._actors[runner % num_processes]
+            self._joins[self._actors[runner].join.remote()] = runner
+
+    ray_env_runners.EnvRunner = EnvRunner
+    return SharedProcesses(spec, 0.1, Rules(num_env_runners), on_event=lambda event: None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=1024)
+    parser.add_argument("--num-env-runners", type=int, nargs="+", default=[1024, 64])
+    parser.add_argument("--processes", type=int, default=4, help="that the runners share")
+    parser.add_argument("--repetitions", type=int, default=9)
+    options = parser.parse_args()
+    info = inspect_env(EnvSpec("CartPole-v1"))
+    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
+    weights = initial_weights(policy.layer_sizes, seed=0)
+    spec = env_runner_spec(TrainConfig(env_reuse="always"), policy)
+    with ray_cluster(None):
+        for num_env_runners in options.num_env_runners:
+            group = make_group(spec, num_env_runners, options.processes)
+            group.wait_for(num_env_runners)
+            cpu, wall = [], []
+            for iteration in range(options.repetitions + 2):
+                tasks = tasks_of_iteration(iteration, options.tasks, 1, iteration)
+                cpu_before, start = time.process_time(), time.perf_counter()
+                group.add(tasks, weights)
+                group.collect(tasks)
+                cpu.append(1000 * (time.process_time() - cpu_before) / options.tasks)
+                wall.append(1000 * (time.perf_counter() - start) / options.tasks)
+            group.close()
+            cpu, wall = cpu[2:], wall[2:]  # the first ones warm up
+            print(
+                f"{options.tasks} tasks over {num_env_runners} runners that answer at once: "
+                f"{statistics.median(cpu):.3f} ms of driver processor time a task "
+                f"({min(cpu):.3f} to {max(cpu):.3f}), {statistics.median(wall):.3f} ms of wall time",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

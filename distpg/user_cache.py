@@ -1,0 +1,38 @@
+"""Where distpg keeps what it would otherwise work out again, and whether a directory is the user's alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def cache_directory() -> Path:
+    """``distpg`` in the user's cache directory, by the XDG Base Directory Specification.
+
+    Raises:
+        RuntimeError: The user has no home directory.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard says to ignore a relative path.
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "distpg"
+
+
+def private_directory(path: Path) -> Path | None:
+    """A directory that nobody else can write to, made if need be; None where that cannot be had.
+
+    Whoever can write to a directory above could put another one in its place, so these count too; one with
+    the sticky bit, as /tmp, lets everybody add and nobody rename.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = path.resolve()
+        for directory in (path, *path.parents):
+            status = directory.stat()
+            others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            is_sticky = bool(status.st_mode & stat.S_ISVTX) and directory != path
+            if status.st_uid not in (os.geteuid(), 0) or (others_write and not is_sticky):
+                return None
+        return path if os.access(path, os.W_OK) else None
+    except OSError:
+        return None

@@ -1,0 +1,226 @@
+"""Policy lag is a number, not a race: the configuration alone says which weights play an iteration."""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import distpg
+from distpg.collector import Collector
+from distpg.config import TrainConfig, resolve_config
+from distpg.env_runner_groups import env_runners
+from distpg.env_runners import EnvRunner, InProcessEnvRunnerGroup, Task, env_runner_spec, plan
+from distpg.episodes import EpisodeBatch
+from distpg.errors import EpisodeError
+from distpg.events import EventLog
+from distpg.interrupts import Interrupts
+from distpg.learner import Learner
+from distpg.policies import Weights
+from distpg.replay import replay
+from distpg.seeding import environment_seed
+from distpg.trainer import Listeners
+from tests.conftest import policy_spec
+
+FEW_CPUS = 0.05
+LAGS = [1, 2, 4]
+
+
+def config(run: Path, **options: object) -> TrainConfig:
+    defaults: dict = {
+        "num_env_runners": 0,
+        "cpus_per_env_runner": FEW_CPUS,
+        "seed": 3,
+        "max_iterations": 12,
+        "checkpoint_every": 5,
+        "hidden_sizes": (16,),
+    }
+    return TrainConfig(**{**defaults, **options}, run_dir=str(run))
+
+
+def digests(run: Path) -> list[str]:
+    return [json.loads(line)["weights_digest"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
+    return {key: value.tobytes() for key, value in vars(batch).items() if isinstance(value, np.ndarray)}
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("lag", LAGS)
+def test_digests_are_equal_at_any_number_of_runners(in_tmp_path: Path, lag: int) -> None:
+    for number in (0, 1, 3):
+        distpg.train(config(in_tmp_path / str(number), policy_lag=lag, num_env_runners=number))
+    expected = digests(in_tmp_path / "0")
+    assert len(set(expected)) == 12
+    for number in ("1", "3"):
+        assert digests(in_tmp_path / number) == expected
+        assert (in_tmp_path / number / "episodes.csv").read_text() == (
+            in_tmp_path / "0" / "episodes.csv"
+        ).read_text()
+
+
+def test_the_lag_changes_what_is_learnt(in_tmp_path: Path) -> None:
+    last = [distpg.train(config(in_tmp_path / str(k), policy_lag=k)).weights_digest for k in (0, 1, 2)]
+    assert len(set(last)) == 3
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("lag", [0, 1, 2, 4])
+def test_iterations_are_played_with_the_weights_of_so_many_updates_ago(
+    in_tmp_path: Path, lag: int, number: int
+) -> None:
+    policy = policy_spec()
+    resolved = resolve_config(config(in_tmp_path / "run", policy_lag=lag, num_env_runners=number), 475.0)
+    spec = env_runner_spec(resolved, policy)
+    learner, alone = Learner(resolved, policy), EnvRunner(spec)
+    made: list[Weights] = []
+    (in_tmp_path / "run").mkdir()
+    with env_runners(resolved, policy, EventLog(in_tmp_path / "run"), Interrupts()) as (_, runners):
+        collector = Collector(resolved, runners)
+        for iteration in range(7):
+            made.append(learner.weights)
+            batch = collector.collect(iteration, learner.weights)
+            behind = max(0, iteration - lag)
+            assert batch.weights_seq_no == behind
+            assert batch.episode_ids.tolist() == list(range(4 * iteration, 4 * iteration + 4))
+            start = 0
+            for task in plan(resolved, iteration):
+                by_hand = alone.sample(task, made[behind])
+                assert (
+                    batch.observations[start : start + by_hand.num_steps].tobytes()
+                    == by_hand.observations.tobytes()
+                )
+                start += by_hand.num_steps
+                if behind < iteration:
+                    now = alone.sample(task, made[iteration])
+                    assert by_hand.log_probs is not None
+                    assert now.log_probs is not None
+                    assert by_hand.log_probs.tobytes() != now.log_probs.tobytes()
+            learner.update(batch)
+
+
+@pytest.mark.parametrize("lag", LAGS)
+def test_interrupted_and_resumed(in_tmp_path: Path, lag: int) -> None:
+    whole, parts = in_tmp_path / "whole", in_tmp_path / "parts"
+    expected = distpg.train(config(whole, policy_lag=lag, baseline="value"))
+
+    def stop_after(iterations: int) -> Listeners:
+        def on_iteration(metrics: dict) -> None:
+            if metrics["training_iteration"] == iterations:
+                raise KeyboardInterrupt
+
+        return Listeners(on_iteration=on_iteration)
+
+    with pytest.raises(KeyboardInterrupt):
+        distpg.train(config(parts, policy_lag=lag, baseline="value"), stop_after(1))
+    for stop in (2, 7, 11):
+        with pytest.raises(KeyboardInterrupt):
+            distpg.resume(parts, stop_after(stop))
+        assert len(digests(parts)) == stop
+    assert distpg.resume(parts).weights_digest == expected.weights_digest
+    assert digests(parts) == digests(whole)
+    for name in ("weights", "optimizer"):
+        file = f"checkpoints/000012/{name}.safetensors"
+        assert (parts / file).read_bytes() == (whole / file).read_bytes()
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("lag", LAGS)
+def test_killed_runners_change_nothing(in_tmp_path: Path, lag: int) -> None:
+    expected = distpg.train(config(in_tmp_path / "calm", policy_lag=lag))
+    killed: list[int] = []
+
+    def kill_one(metrics: dict) -> None:
+        if metrics["training_iteration"] in (2, 6):
+            victim = min(children_named("ray::EnvRunner"))
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+
+    result = distpg.train(
+        config(in_tmp_path / "killed", policy_lag=lag, num_env_runners=2), Listeners(on_iteration=kill_one)
+    )
+    assert len(killed) == 2
+    assert result.weights_digest == expected.weights_digest
+    assert digests(in_tmp_path / "killed") == digests(in_tmp_path / "calm")
+
+
+def children_named(title: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cmdline").read_bytes().startswith(title.encode()):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_stop_counts_nothing_of_what_is_in_flight(in_tmp_path: Path) -> None:
+    """The limit is reached while four more iterations are being played."""
+    options: dict = {"policy_lag": 4, "max_iterations": None, "max_env_steps": 200, "stop_return": None}
+    for number in (0, 2):
+        run = in_tmp_path / str(number)
+        result = distpg.train(config(run, num_env_runners=number, **options))
+        lines = (run / "episodes.csv").read_text().splitlines()[1:]
+        assert len(lines) == 4 * result.iterations
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+        assert last["num_env_steps_sampled_lifetime"] == sum(int(line.split(",")[4]) for line in lines)
+        assert last["num_episodes_lifetime"] == len(lines)
+    assert digests(in_tmp_path / "0") == digests(in_tmp_path / "2")
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_failure_in_flight_does_not_reach_a_run_that_ends_before_it(in_tmp_path: Path) -> None:
+    """Episode 13 fails, in iteration 3. Without runners, a run of three iterations never plays it."""
+    options: dict = {
+        "env_id": "tests.environments:FailsAtSeed",
+        "env_kwargs": {"seed": environment_seed(3, 13)},
+        "env_reuse": "always",
+        "policy_lag": 4,
+        "max_iterations": None,
+        "stop_return": None,
+    }
+    # Two steps an episode, four episodes an iteration.
+    for number in (0, 2):
+        run = in_tmp_path / str(number)
+        result = distpg.train(config(run, num_env_runners=number, max_env_steps=24, **options))
+        assert result.iterations == 3
+        with pytest.raises(EpisodeError, match="episode 13"):
+            distpg.resume(run, max_env_steps=100)
+        assert len(digests(run)) == 3
+    assert digests(in_tmp_path / "0") == digests(in_tmp_path / "2")
+
+
+def test_an_episode_of_a_lagging_run_can_be_replayed(in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    distpg.train(config(run, policy_lag=2))
+    said: list[str] = []
+    for episode, more in ((0, 0), (25, 0), (37, 0), (33, 1)):
+        played = replay(run, episode, on_progress=said.append)
+        assert played.number == episode
+        # Episode 33 is of iteration 8, played after 6 updates, one more than the checkpoint has made.
+        assert f"training {more} more" in said[-1]
+
+
+def test_what_may_run_is_handed_out_once_and_the_oldest_first(in_tmp_path: Path) -> None:
+    handed: list[tuple[int, int]] = []
+
+    class Watched(InProcessEnvRunnerGroup):
+        def add(self, tasks: Sequence[Task], weights: Weights) -> None:
+            handed.append((int(weights["made_by"][0]), tasks[0].first_episode))
+
+        def collect(self, tasks: Sequence[Task]) -> None:  # type: ignore[override]
+            assert [first for _, first in handed].count(tasks[0].first_episode) == 1
+
+    resolved = resolve_config(config(in_tmp_path / "run", policy_lag=2, max_iterations=6), None)
+    collector = Collector(resolved, Watched(env_runner_spec(resolved, policy_spec())))
+    for iteration in range(6):
+        collector.collect(iteration, {"made_by": np.array([iteration], np.float32)})
+    # Iterations 0 to 2 at once with the initial weights, then one after each update, none past the limit.
+    assert handed == [(0, 0), (0, 4), (0, 8), (1, 12), (2, 16), (3, 20)]
