@@ -64,6 +64,6 @@ def _other_episodes_at_same_step(
     if len(lengths) == 1:
         return np.zeros_like(returns)
     t = step_numbers(lengths)
-    sums = np.bincount(t, weights=returns)
-    others: NDArray[np.float64] = (sums[t] - returns) / (len(lengths) - 1)
+    others: NDArray[np.float64] = np.bincount(t, weights=returns)[t] - returns
+    others /= len(lengths) - 1
     return others

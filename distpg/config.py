@@ -112,7 +112,7 @@ class TrainConfig:
     compile_cache: bool = True
     """Whether compiled code is kept in the user's cache directory, for the next start"""
     learner_threads: int = 1
-    """Threads of the gradient computation; another number may give other bits"""
+    """Threads of the gradient computation; more than one help from some thousand steps an iteration"""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -205,7 +205,7 @@ _FREE = frozenset(
         *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
         *("sample_timeout_s", "env_start_timeout_s", "max_task_retries", "recycle_runner_after"),
         *("audit_every", "allow_mixed", "checkpoint_every", "keep_checkpoints", "run_dir"),
-        "compile_cache",
+        *("compile_cache", "learner_threads"),
     }
 )
 # What says how far a run goes. It may be raised: the iterations so far stay as they are.

@@ -15,9 +15,18 @@ from distpg.config import TrainConfig
 from distpg.episodes import EpisodeBatch
 from distpg.errors import DivergenceError
 from distpg.learner_state import LearnerState
-from distpg.optimisers import make_optimiser, optimiser_state, restore_optimiser, restore_weights
-from distpg.policies import PolicySpec, Weights, features, initial_weights, preferences
-from distpg.policy_gradient import clip_by_norm, discount_weights, policy_gradient_loss, scale_advantages
+from distpg.network import Network, Shapes, Sums, views
+from distpg.optimisers import Optimiser
+from distpg.policies import PolicySpec, Weights, features, initial_weights
+from distpg.policy_gradient import (
+    clip_by_norm,
+    discount_weights,
+    entropies,
+    policy_gradient_loss,
+    preference_gradient,
+    scale_advantages,
+    truncated_ratios,
+)
 from distpg.value_function import ValueFunction
 
 
@@ -26,35 +35,41 @@ class Gradient:
     """A gradient of the loss, and what was measured on the way to it.
 
     Attributes:
-        values: float32 of each weight's shape, by its name; None where the batch says nothing.
+        flat: float32, by all weights in their order; None where the batch says nothing.
+        shapes: The weights', by name.
         norm: Its Euclidean norm, before clipping.
         return_variance: Variance over the batch's steps of the returns, before normalisation.
         advantage_variance: The same of returns minus baseline.
     """
 
-    values: dict[str, Tensor] | None
+    flat: Tensor | None
+    shapes: Shapes
     loss: float
     norm: float
     policy_entropy: float
     return_variance: float
     advantage_variance: float
 
+    @property
+    def values(self) -> dict[str, Tensor] | None:
+        """The gradient by each weight, by its name."""
+        return None if self.flat is None else views(self.flat, self.shapes)
+
 
 class Learner:
     """Holds the policy's weights and improves them, one batch at a time."""
 
     def __init__(self, config: TrainConfig, policy_spec: PolicySpec) -> None:
-        torch.set_num_threads(config.learner_threads)
+        # Sums within one operation would depend on its threads. The configuration's go to whole chunks.
+        torch.set_num_threads(1)
         self._config = config
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
         """Updates made so far."""
         self._earlier_weights: deque[Weights] = deque(maxlen=config.policy_lag)
-        self._parameters = {
-            name: torch.tensor(array, requires_grad=True)
-            for name, array in initial_weights(policy_spec.layer_sizes, config.seed).items()
-        }
-        self._optimiser = make_optimiser(config.optimiser, self._parameters, config.lr, config.adam_eps)
+        weights = initial_weights(policy_spec.layer_sizes, config.seed)
+        self._network = Network(weights, config.learner_threads)
+        self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
         self._value: ValueFunction | None = None
         if config.baseline == "value":
             self._value = ValueFunction(
@@ -63,12 +78,13 @@ class Learner:
                 config.seed,
                 config.value_lr,
                 config.value_updates,
+                config.learner_threads,
             )
 
     @property
     def weights(self) -> Weights:
         """A copy of the policy's weights, float32."""
-        return {name: tensor.detach().numpy().copy() for name, tensor in self._parameters.items()}
+        return self._network.weights
 
     @property
     def earlier_weights(self) -> tuple[Weights, ...]:
@@ -93,8 +109,7 @@ class Learner:
         if self._value is not None:
             self._value.fit(batch.observations, batch.returns)
             self._check_finite("value function", self._value.is_finite)
-        finite = all(bool(parameter.isfinite().all()) for parameter in self._parameters.values())
-        self._check_finite("policy", finite)
+        self._check_finite("policy", self._network.is_finite)
         return gradient
 
     def _check_finite(self, what: str, is_finite: bool | np.bool_) -> None:
@@ -107,28 +122,65 @@ class Learner:
             )
 
     def gradient(self, batch: EpisodeBatch) -> Gradient:
-        """The gradient of the loss over a batch of whole episodes, at the current weights."""
+        """The gradient of the loss over a batch of whole episodes, at the current weights.
+
+        Where older weights played the batch, each step's term is multiplied by how much likelier its action
+        is now, at most ``ratio_clip``; the entropy's is not.
+
+        Raises:
+            ValueError: The batch lacks the log-probabilities that a policy lag calls for.
+        """
         config = self._config
-        advantages = batch.returns - self._baseline(batch)
-        scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
-        # torch.tensor copies to memory of torch's own alignment; kernels may differ by alignment.
-        h = preferences(self._parameters, torch.tensor(features(batch.observations, self._degree)))
-        log_pi = torch.log_softmax(h, dim=1)
-        entropy = -(log_pi.exp() * log_pi).sum(dim=1)
-        values, loss, norm = None, 0.0, 0.0
-        if scaled is not None or config.entropy_coef > 0:
-            weights = np.zeros(batch.num_steps) if scaled is None else scaled
-            if config.discount_weighting:
-                weights = weights * discount_weights(config.gamma, batch.lengths)
-            values, loss, norm = self._differentiate(log_pi, entropy, batch, weights)
+        is_lagged = batch.weights_seq_no != self.weights_seq_no
+        if config.policy_lag > 0 and is_lagged and batch.log_probs is None:
+            raise ValueError("a batch that older weights played needs its log-probabilities")
+        returns = batch.returns.astype(np.float64)
+        advantages = returns - self._baseline(batch)
+        step_weights = self._step_weights(advantages, batch)
+        then = batch.log_probs if is_lagged else None
+
+        def loss(h: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
+            log_pi = torch.log_softmax(h, dim=0)
+            entropy = entropies(log_pi)
+            entropy_sum = float(entropy.sum())
+            if step_weights is None:
+                return None, (0.0, entropy_sum)
+            actions = torch.from_numpy(batch.actions[rows].astype(np.int64))
+            # torch.tensor copies to memory of torch's own alignment; kernels may differ by alignment.
+            weights = torch.tensor(step_weights[rows].astype(np.float32))
+            log_probs = log_pi.gather(0, actions[None])[0]
+            if then is not None:
+                weights *= truncated_ratios(log_probs, torch.tensor(then[rows]), config.ratio_clip)
+            coefficient = config.entropy_coef
+            bonus = coefficient * entropy if coefficient > 0 else None
+            value = policy_gradient_loss(log_probs, weights, batch.num_episodes, bonus)
+            by_h = preference_gradient(log_pi, actions, weights, batch.num_episodes, coefficient)
+            return by_h, (float(value), entropy_sum)
+
+        flat, (loss_sum, entropy_sum) = self._network.differentiate(
+            batch.num_steps, lambda rows: features(batch.observations[rows], self._degree), loss
+        )
         return Gradient(
-            values=values,
-            loss=loss,
-            norm=norm,
-            policy_entropy=float(entropy.detach().mean()),
-            return_variance=float(np.var(batch.returns, dtype=np.float64)),
+            flat=None if step_weights is None else flat,
+            shapes=self._network.shapes,
+            loss=loss_sum,
+            norm=float(flat.norm(dtype=torch.float64)),
+            policy_entropy=entropy_sum / batch.num_steps,
+            return_variance=float(np.var(returns)),
             advantage_variance=float(np.var(advantages)),
         )
+
+    def _step_weights(
+        self, advantages: NDArray[np.float64], batch: EpisodeBatch
+    ) -> NDArray[np.float64] | None:
+        """What each step's log-probability is multiplied by; None where there is nothing to learn."""
+        config = self._config
+        scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
+        if scaled is None:
+            return np.zeros(batch.num_steps) if config.entropy_coef > 0 else None
+        if config.discount_weighting:
+            scaled = scaled * discount_weights(config.gamma, batch.lengths)
+        return scaled
 
     def _baseline(self, batch: EpisodeBatch) -> NDArray[np.float64]:
         kind = self._config.baseline
@@ -137,46 +189,26 @@ class Learner:
         assert self._value is not None
         return self._value.predict(batch.observations)
 
-    def _differentiate(
-        self, log_pi: Tensor, entropy: Tensor, batch: EpisodeBatch, step_weights: NDArray[np.float64]
-    ) -> tuple[dict[str, Tensor], float, float]:
-        coefficient = self._config.entropy_coef
-        actions = torch.tensor(batch.actions.astype(np.int64))
-        loss = policy_gradient_loss(
-            log_pi.gather(1, actions[:, None])[:, 0],
-            torch.tensor(step_weights.astype(np.float32)),
-            batch.num_episodes,
-            coefficient * entropy if coefficient > 0 else None,
-        )
-        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
-        norm = float(
-            torch.sqrt(sum((g.double().square().sum() for g in gradients), torch.zeros(()).double()))
-        )
-        return dict(zip(self._parameters, gradients, strict=True)), float(loss.detach()), norm
-
     def step(self, gradient: Gradient, lr: float | None = None) -> None:
         """Let the optimiser move the weights along a gradient, clipped if the configuration says so."""
         self.weights_seq_no += 1
         if self._config.policy_lag:
             self._earlier_weights.append(self.weights)
-        if gradient.values is None:
+        if gradient.flat is None:
             return
-        clipped = clip_by_norm(gradient.values, gradient.norm, self._config.max_grad_norm)
-        for name, parameter in self._parameters.items():
-            parameter.grad = clipped[name]
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._config.lr if lr is None else lr
-        self._optimiser.step()
+        clipped = clip_by_norm(gradient.flat, gradient.norm, self._config.max_grad_norm)
+        self._optimiser.step(clipped, self._config.lr if lr is None else lr)
 
     @property
     def state(self) -> LearnerState:
         """A copy of all that decides how the learner goes on."""
-        optimiser = optimiser_state(self._optimiser, self._parameters)
         if self._value is None:
-            return LearnerState(self.weights, optimiser, self.weights_seq_no, self.earlier_weights)
+            return LearnerState(
+                self.weights, self._optimiser.state, self.weights_seq_no, self.earlier_weights
+            )
         return LearnerState(
             self.weights,
-            optimiser,
+            self._optimiser.state,
             self.weights_seq_no,
             self.earlier_weights,
             self._value.weights,
@@ -188,7 +220,7 @@ class Learner:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no
         self._earlier_weights.extend(state.earlier_weights)
-        restore_weights(self._parameters, state.weights)
-        restore_optimiser(self._optimiser, self._parameters, state.optimiser)
+        self._network.restore(state.weights)
+        self._optimiser.restore(state.optimiser)
         if self._value is not None:
             self._value.restore(state.value_weights, state.value_optimiser, state.value_moments)

@@ -1,59 +1,66 @@
-"""torch's optimisers; their state and what they move as named arrays that a checkpoint can hold."""
+"""Rules that turn a gradient into a step; their state as named arrays that a checkpoint can hold."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-Optimiser = Literal["adam", "sgd"]
+from distpg.network import Network, views
 
-
-def make_optimiser(
-    kind: Optimiser, parameters: Mapping[str, Tensor], lr: float, adam_eps: float = 1e-8
-) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2014, algorithm 1; betas 0.9 and 0.999) or plain stochastic gradient descent."""
-    # foreach=False: one array after the other, whose arithmetic is the textbook's.
-    if kind == "adam":
-        return torch.optim.Adam(parameters.values(), lr=lr, eps=adam_eps, foreach=False)
-    return torch.optim.SGD(parameters.values(), lr=lr, foreach=False)
+_BETA_1, _BETA_2 = 0.9, 0.999
 
 
-def optimiser_state(
-    optimiser: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
-) -> dict[str, NDArray[np.float32]]:
-    """A copy of every array of the state, as ``<weight>.<array>``; empty before the first step."""
-    return {
-        f"{name}.{key}": value.numpy().copy()
-        for name, parameter in parameters.items()
-        for key, value in optimiser.state[parameter].items()
-        if isinstance(value, Tensor)
-    }
+class Optimiser:
+    """Adam or plain stochastic gradient descent, over all weights of a network as one array.
 
+    Adam: Kingma and Ba, "Adam: a method for stochastic optimization" (2014), algorithm 1, with the betas
+    proposed there.
+    """
 
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer,
-    parameters: Mapping[str, Tensor],
-    state: Mapping[str, NDArray[np.float32]],
-) -> None:
-    """Give an optimiser the state that :func:`optimiser_state` returned."""
-    for name, parameter in parameters.items():
-        prefix = f"{name}."
-        arrays = {
-            key.removeprefix(prefix): torch.tensor(array)
-            for key, array in state.items()
-            if key.startswith(prefix)
-        }
-        if arrays:
-            optimiser.state[parameter] = arrays
+    def __init__(self, kind: Literal["adam", "sgd"], network: Network, adam_eps: float = 1e-8) -> None:
+        self._kind = kind
+        self._network = network
+        self._eps = adam_eps
+        self._steps = 0
+        self._mean = torch.zeros_like(network.flat)
+        self._mean_square = torch.zeros_like(network.flat)
+        self._divisor = torch.empty_like(network.flat)
 
+    def step(self, gradient: torch.Tensor, lr: float) -> None:
+        """Move the network's weights against a gradient, float32, flat as they."""
+        if self._kind == "sgd":
+            self._network.flat.add_(gradient, alpha=-lr)
+            return
+        self._steps += 1
+        self._mean.mul_(_BETA_1).add_(gradient, alpha=1 - _BETA_1)
+        self._mean_square.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
+        # The corrections of the paper's m-hat and v-hat are numbers, and cheaper applied as such.
+        torch.sqrt(self._mean_square, out=self._divisor)
+        self._divisor.div_(math.sqrt(1 - _BETA_2**self._steps)).add_(self._eps)
+        self._network.flat.addcdiv_(self._mean, self._divisor, value=-lr / (1 - _BETA_1**self._steps))
 
-def restore_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Overwrite parameters with the arrays of the same names."""
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(torch.tensor(weights[name]))
+    @property
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of every array, as ``<weight>.<array>``; empty before Adam's first step, and without it."""
+        if self._steps == 0:
+            return {}
+        state = {f"{name}.step": np.array(self._steps, np.float32) for name in self._network.shapes}
+        for key, flat in (("exp_avg", self._mean), ("exp_avg_sq", self._mean_square)):
+            for name, array in views(flat, self._network.shapes).items():
+                state[f"{name}.{key}"] = array.numpy().copy()
+        return state
+
+    def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Go on from what :attr:`state` was."""
+        self._steps = 0
+        for key, flat in (("exp_avg", self._mean), ("exp_avg_sq", self._mean_square)):
+            flat.zero_()
+            for name, array in views(flat, self._network.shapes).items():
+                if state:
+                    array.copy_(torch.tensor(state[f"{name}.{key}"]))
+                    self._steps = int(state[f"{name}.step"])

@@ -1,8 +1,8 @@
 """Softmax policies over action preferences h(s, a; theta) (article, policy parameterisation).
 
 A policy is a dictionary of arrays and the pure functions below. :func:`preferences` runs on NumPy arrays and
-on torch tensors alike: runners of built-in policies never import torch, and the learner differentiates the
-very function that chose the actions.
+on torch tensors alike: runners of built-in policies never import torch, and the learner's network is checked
+against the very function that chose the actions.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -46,6 +46,56 @@ def policy_gradient_loss(
     return -terms.sum() / num_episodes
 
 
+def preference_gradient(
+    log_pi: Tensor, actions: Tensor, advantages: Tensor, num_episodes: int, entropy_coef: float = 0.0
+) -> Tensor:
+    """The gradient of :func:`policy_gradient_loss` by the action preferences h of a softmax policy.
+
+    d log pi(a) / d h(k) = 1[k = a] - pi(k): Sutton and Barto, "Reinforcement Learning", 2nd edition,
+    equation 13.9, each preference being a feature of its own. Of the entropy H,
+    d H / d h(k) = -pi(k) (log pi(k) + H).
+
+    Args:
+        log_pi: float32[A, N], log pi(.|s_t): a column a step.
+        actions: int64[N].
+        advantages: float32[N].
+
+    Returns:
+        float32[A, N].
+    """
+    pi = log_pi.exp()
+    weights = advantages / num_episodes
+    gradient = (pi * weights).scatter_add_(0, actions[None], -weights[None])
+    if entropy_coef > 0:
+        gradient += entropy_coef / num_episodes * pi * (log_pi + entropies(log_pi))
+    return gradient
+
+
+def entropies(log_pi: Tensor) -> Tensor:
+    """Entropy of the policy in each of N states, in nats, float32[N], from log pi float32[A, N].
+
+    Source: Shannon, "A mathematical theory of communication" (1948), section 6.
+    """
+    return -(log_pi.exp() * log_pi).sum(dim=0)
+
+
+def truncated_ratios(log_probs: Tensor, log_probs_then: Tensor, limit: float) -> Tensor:
+    """min(limit, pi(a_t|s_t) / pi_then(a_t|s_t)), what weights a step that older weights played.
+
+    Espeholt et al., "IMPALA: scalable distributed deep-RL with importance weighted actor-learner
+    architectures" (2018), section 4.1: truncating bounds the variance, and is a bias. The weights do not
+    depend on the parameters that the loss is differentiated by.
+
+    Args:
+        log_probs: float32[N], log pi(a_t|s_t) of the policy that learns.
+        log_probs_then: float32[N], the same of the one that played.
+
+    Returns:
+        float32[N], from 0 to ``limit``.
+    """
+    return (log_probs - log_probs_then).exp_().clamp_(max=limit)
+
+
 def discount_weights(gamma: float, lengths: NDArray[np.int32]) -> NDArray[np.float64]:
     """gamma^t for each of N steps, float64[N].
 
@@ -57,14 +107,12 @@ def discount_weights(gamma: float, lengths: NDArray[np.int32]) -> NDArray[np.flo
     return weights
 
 
-def clip_by_norm(gradients: Mapping[str, Tensor], norm: float, limit: float | None) -> dict[str, Tensor]:
-    """Gradients scaled down so that their common Euclidean norm is at most ``limit``.
+def clip_by_norm(gradient: Tensor, norm: float, limit: float | None) -> Tensor:
+    """A gradient scaled down so that its Euclidean norm, given, is at most ``limit``.
 
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
     """
-    if limit is None or norm <= limit:
-        return dict(gradients)
-    return {name: gradient * (limit / norm) for name, gradient in gradients.items()}
+    return gradient if limit is None or norm <= limit else gradient * (limit / norm)
 
 
 def scale_advantages(
@@ -92,4 +140,4 @@ def scale_advantages(
 
 
 def _root_mean_square(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    return math.sqrt(np.add.reduce(np.square(values)) / len(values))

@@ -92,6 +92,8 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         {"checkpoint_every": -1},
         {"keep_checkpoints": 0},
         {"value_updates": 0},
+        {"ratio_clip": 0.0},
+        {"policy_lag": 65},
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, object]) -> None:
@@ -131,5 +133,5 @@ def test_a_preset_gives_way_to_a_file_and_a_file_to_options(tmp_path: Path) -> N
 
 def test_what_decides_the_result() -> None:
     deciding = deciding_options(TrainConfig())
-    assert {"seed", "lr", "episodes_per_task", "learner_threads"} <= set(deciding)
-    assert not {"num_env_runners", "address", "max_iterations", "run_dir"} & set(deciding)
+    assert {"seed", "lr", "episodes_per_task", "policy_lag", "ratio_clip"} <= set(deciding)
+    assert not {"num_env_runners", "address", "max_iterations", "run_dir", "learner_threads"} & set(deciding)

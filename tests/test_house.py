@@ -22,6 +22,7 @@ FLOORS = [
     ["run_directory", "interrupts", "learner", "stopping"],
     ["value_function"],
     ["learner_state", "optimisers"],
+    ["network"],
     ["ray_env_runners"],
     ["ray_cluster", "ray_env_runner", "ray_metrics", "dispatch"],
     ["fleet", "work"],

@@ -5,9 +5,10 @@ import pytest
 
 from distpg.config import TrainConfig
 from distpg.config_files import preset
+from distpg.episodes import EpisodeBatch
 from distpg.errors import DivergenceError
 from distpg.learner import Learner
-from distpg.policies import PolicySpec, policy_spec, softmax
+from distpg.policies import PolicySpec, policy_spec, softmax, weights_digest
 from tests.conftest import make_batch
 
 LINEAR = PolicySpec(3, 2, ())
@@ -180,8 +181,8 @@ def test_the_articles_summed_loss_to_the_last_bit() -> None:
     for seed in range(5):
         batch = make_batch([30, 12, 7, 20], seed=seed, observation_size=4)
         gradient = by_hand.gradient(batch)
-        assert gradient.values is not None
-        summed = dataclasses.replace(gradient, values={k: 4 * v for k, v in gradient.values.items()})
+        assert gradient.flat is not None
+        summed = dataclasses.replace(gradient, flat=4 * gradient.flat)
         by_hand.step(summed, 0.01)
     assert {name: a.tobytes() for name, a in by_hand.weights.items()} == {
         name: a.tobytes() for name, a in ours.weights.items()
@@ -202,3 +203,134 @@ def test_weights_that_overflow_are_noticed() -> None:
     here.update(make_batch([30, 20]))
     with pytest.raises(DivergenceError, match="is not finite in iteration 2"):
         here.update(make_batch([30, 20], seed=1))
+
+
+def lagged_batch(differences: list[float], here: Learner, seed: int = 0) -> EpisodeBatch:
+    """Of two episodes that older weights played: log pi_now - log pi_then is as given."""
+    batch = make_batch([len(differences) - 2, 2], seed=seed)
+    log_pi = np.log(probabilities(here, batch))[np.arange(batch.num_steps), batch.actions]
+    return dataclasses.replace(
+        batch,
+        log_probs=(log_pi - differences).astype(np.float32),
+        weights_seq_no=here.weights_seq_no - 1,
+    )
+
+
+def probabilities(here: Learner, batch: EpisodeBatch) -> np.ndarray:
+    w, b = (array.astype(np.float64) for array in here.weights.values())
+    e = np.exp(batch.observations @ w.T + b)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def slow_lagged(here: Learner, batch: EpisodeBatch, clip: float, coef: float) -> tuple[float, np.ndarray]:
+    """Loss and gradient by the weights, step by step; the ratio is no function of the weights."""
+    loss, by_weight = 0.0, np.zeros((2, 3))
+    pi = probabilities(here, batch)
+    assert batch.log_probs is not None
+    for t in range(batch.num_steps):
+        action = int(batch.actions[t])
+        ratio = min(clip, np.exp(min(700.0, np.log(pi[t, action]) - float(batch.log_probs[t]))))
+        coefficient = float(batch.returns[t]) * ratio
+        entropy = -sum(p * np.log(p) for p in pi[t])
+        loss -= (coefficient * np.log(pi[t, action]) + coef * entropy) / batch.num_episodes
+        for k in range(2):
+            by_h = coefficient * ((k == action) - pi[t, k]) - coef * pi[t, k] * (np.log(pi[t, k]) + entropy)
+            by_weight[k] -= by_h * batch.observations[t].astype(np.float64) / batch.num_episodes
+    return loss, by_weight
+
+
+@pytest.mark.parametrize("clip", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("coef", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0, 0.1, -0.1, 1, -1, 2, -2, 0.5],
+        [0, 100, -100, 1000, -1000, 80, -80, 5],
+        [0, 3e38, -3e38, 1e30, -1e30, 0, 0, 0],
+    ],
+    ids=["usual", "far", "extreme"],
+)
+def test_lagged_loss_and_gradient_against_a_slow_loop(
+    clip: float, coef: float, differences: list[float]
+) -> None:
+    here = learner(ratio_clip=clip, entropy_coef=coef, policy_lag=1)
+    here.weights_seq_no = 7
+    batch = lagged_batch(differences, here)
+    gradient = here.gradient(batch)
+    loss, by_weight = slow_lagged(here, batch, clip, coef)
+    assert gradient.loss == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    assert gradient.values is not None
+    np.testing.assert_allclose(gradient.values["layers.0.weight"].numpy(), by_weight, atol=1e-5)
+
+
+def test_the_ratio_comes_after_normalisation() -> None:
+    here = learner(normalise_advantages="standardise", policy_lag=2)
+    here.weights_seq_no = 2
+    batch = lagged_batch([0, -0.5, 0.5, -1, 0.2, -3], here)
+    scaled = (batch.returns - batch.returns.mean(dtype=np.float64)) / batch.returns.std(dtype=np.float64)
+    plain = learner(policy_lag=2)
+    plain.weights_seq_no = 2
+    as_returns = plain.gradient(dataclasses.replace(batch, returns=scaled.astype(np.float32)))
+    assert here.gradient(batch).loss == pytest.approx(as_returns.loss, rel=1e-5)
+
+
+def test_weights_that_learn_from_their_own_batch_need_no_ratio() -> None:
+    here = learner(policy_lag=1)
+    batch = make_batch([3, 2])
+    wrong = dataclasses.replace(batch, log_probs=np.full(5, -9, np.float32))
+    found, expected = here.gradient(wrong), here.gradient(batch)
+    assert found.flat is not None
+    assert expected.flat is not None
+    assert (found.loss, found.flat.tolist()) == (expected.loss, expected.flat.tolist())
+    older = here.gradient(dataclasses.replace(wrong, log_probs=-9 + wrong.log_probs, weights_seq_no=-1))
+    assert older.loss == expected.loss, "more likely now, so cut to a ratio of 1"
+    older = here.gradient(dataclasses.replace(wrong, log_probs=np.zeros(5, np.float32), weights_seq_no=-1))
+    assert older.loss != expected.loss
+
+
+def test_a_lagged_batch_needs_log_probabilities() -> None:
+    here = learner(policy_lag=1)
+    here.update(make_batch([3, 2]))
+    with pytest.raises(ValueError, match="log-probabilities"):
+        here.update(make_batch([3, 2]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"policy": "mlp"},
+        {"policy": "polynomial", "entropy_coef": 0.1},
+        {"policy": "mlp", "baseline": "value"},
+    ],
+    ids=str,
+)
+def test_neither_threads_nor_alignment_change_a_bit(options: dict) -> None:
+    digests = set()
+    # In bytes: NumPy aligns to 16 and torch to 64; bytes that came from elsewhere may lie anywhere.
+    for threads, offset in ((1, 0), (2, 0), (3, 4), (1, 4), (1, 12), (1, 36), (1, 1)):
+        config = TrainConfig(learner_threads=threads, hidden_sizes=(16,), **options)
+        here = Learner(config, policy_spec(config, 3, 2))
+        for seed in range(3):
+            batch = make_batch([700, 1, 1300, 40], seed=seed)
+            here.update(
+                dataclasses.replace(
+                    batch,
+                    observations=moved(batch.observations, offset),
+                    returns=moved(batch.returns, offset),
+                    actions=moved(batch.actions, offset),
+                    lengths=moved(batch.lengths, offset),
+                    log_probs=moved(np.full(2041, -0.7, np.float32), offset),
+                )
+            )
+        digests.add(weights_digest(here.weights))
+    assert len(digests) == 1
+
+
+def moved(array: np.ndarray, offset: int) -> np.ndarray:
+    """A copy whose memory begins so many bytes after a multiple of 64."""
+    memory = np.empty(array.nbytes + 64 + offset, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    assert copy.ctypes.data % 64 == offset
+    return copy

@@ -211,7 +211,8 @@ def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
         ({"seed": 1}, "--seed cannot be changed"),
         ({"max_iterations": 3}, "--max-iterations can only be raised by resume: the run has 12, not 3"),
         ({"stop_return": 100.0}, "--stop-return can only be raised"),
-        ({"learner_threads": 2}, "--learner-threads cannot be changed"),
+        ({"policy_lag": 2}, "--policy-lag cannot be changed"),
+        ({"ratio_clip": 2.0}, "--ratio-clip cannot be changed"),
     ],
 )
 def test_what_would_change_the_result_is_refused(finished: Path, change: dict, message: str) -> None:
