@@ -14,7 +14,8 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["command_line", "display"],
-    ["evaluation", "replay", "doctor"],
+    ["benchmark_report"],
+    ["evaluation", "replay", "doctor", "benchmark"],
     ["advice", "trainer"],
     ["env_runner_groups"],
     ["plots", "recorder", "history", "video"],
@@ -37,6 +38,7 @@ FLOORS = [
     ["schedules", "config_files", "preflight"],
     ["config"],
     ["option_types", "seeding"],
+    ["hardware"],
     ["errors", "numerics", "temporary", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
