@@ -17,6 +17,7 @@ from distpg.advice import in_words, recommend
 from distpg.env_trace import measure_speed
 from distpg.envs import EnvSpec, inspect_env
 from distpg.errors import ClusterError, ConfigError
+from distpg.hardware import usable_cpus
 from distpg.preflight import free_memory
 from distpg.reproducibility import CAUSES, Verdict, examine
 from distpg.version import installed_version
@@ -48,7 +49,7 @@ class Finding:
 def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iterator[Finding]:
     """Findings about this machine, the cluster at an address, and an environment."""
     yield from _examine_machine()
-    num_cpus, free_bytes = _usable_cpus(), free_memory()
+    num_cpus, free_bytes = usable_cpus(), free_memory()
     if address is not None:
         finding, cluster_cpus = _cluster(address)
         yield finding
@@ -102,13 +103,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in found[0].split(".")) if found else ()
 
 
-def _usable_cpus() -> int:
-    # A container or taskset may leave this process fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _cpus() -> Finding:
-    usable = _usable_cpus()
+    usable = usable_cpus()
     if usable == 1:
         return Finding("warn", "1 CPU: runners would only take turns with the learner")
     return Finding("ok", f"{usable} CPUs")

@@ -14,7 +14,8 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["command_line", "display"],
-    ["evaluation", "replay", "doctor"],
+    ["benchmark_report"],
+    ["evaluation", "replay", "doctor", "benchmark"],
     ["advice", "trainer"],
     ["env_runner_groups", "collector"],
     ["plots", "recorder", "history", "video"],
@@ -41,6 +42,7 @@ FLOORS = [
     ["schedules", "config_files", "preflight"],
     ["config"],
     ["option_types", "seeding"],
+    ["hardware"],
     ["errors", "numerics", "temporary", "user_cache", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
