@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def as_json(comparison: Comparison, started: dict[str, Any]) -> dict[str, Any]:
-    """What benchmarks/results.json holds under "peers"; steps are a second's, ratios over distpg's."""
+    """What results.json holds under "peers": steps a second of the core, and their ratios to distpg's."""
     rows = [
         {
             "peer": row.peer,
@@ -80,7 +80,10 @@ def table(result: dict[str, Any]) -> str:
         lines += [_line(NAMES[name], f"failed: {why}")[:80] for name, why in result["failures"].items()]
     shares = [row["cpu_share_min"] for row in result["rows"]]
     if shares and min(shares) < 0.95:
-        lines += ["", f"Other work had the core too: down to {min(shares):.0%} of it was left in a round."]
+        lines += [
+            "",
+            f"Other work had the core too: a round got {min(shares):.0%} of it. Rates are over its own part.",
+        ]
     return "\n".join(lines)
 
 

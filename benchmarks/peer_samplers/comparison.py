@@ -90,7 +90,7 @@ class Row:
 
     @property
     def rates(self) -> list[float]:
-        """Steps a second of each round."""
+        """Steps a second of the core, of each round."""
         return [measured["env_steps_per_s"] for measured in self.rounds]
 
     @property

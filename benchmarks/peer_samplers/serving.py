@@ -90,12 +90,14 @@ class Lengths:
 def measure(sampler: Sampler, seconds: float) -> dict[str, Any]:
     """Collect for a quarter of the time to warm up, then for the time itself; only collecting counts.
 
-    ``cpu_share`` is the part of the time in which this process had the core: below 1, others had it.
+    The rate is over seconds of the core: one thread plays, so on a core that nobody else uses these are
+    seconds of the clock, and on a busy one other work does not count. ``cpu_share`` is the first over the
+    second: below 1, others had the core, or the peer waited for something.
     """
     _play(sampler, seconds / 4)
     steps, lengths, wall, cpu = _play(sampler, seconds)
     return {
-        "env_steps_per_s": steps / wall,
+        "env_steps_per_s": steps / cpu,
         "cpu_share": cpu / wall,
         "episodes": len(lengths),
         "episode_steps": sum(lengths),
