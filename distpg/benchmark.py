@@ -11,7 +11,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,7 +205,7 @@ def benchmark(
     iterations: int | None = None,
     on_start: Callable[[TrainConfig], None] = lambda config: None,
     on_event: Callable[[Event], None] = lambda event: None,
-) -> Iterator[Measurement]:
+) -> Generator[Measurement, None, None]:
     """Measure one configuration after the other; all must have the same environment and policy.
 
     Args:

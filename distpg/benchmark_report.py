@@ -52,10 +52,11 @@ def print_report(measured: Sequence[Measurement]) -> None:
     for compared, group in _groups(measured).items():
         console.print()
         iterations = group[0].median.iterations
-        per = f", {iterations} iteration{'s' if iterations > 1 else ''} a repetition"
-        console.print(_in_words(compared) + per)
+        console.print(_in_words(compared))
+        console.print(f"{iterations} iteration{'s' if iterations > 1 else ''} a repetition")
         console.print(_speed_table(group))
         console.print(_time_table(group))
+    console.print("CPU/task: time of this process's CPUs while it collects, for each task")
     console.print(hardware_line())
 
 
@@ -82,7 +83,7 @@ def _in_words(compared: Compared) -> str:
 
 
 def _speed_table(group: Sequence[Measurement]) -> Table:
-    table = _table("runners", "episodes/s", "min-max", "mean length", "steps/s", "min-max", "efficiency")
+    table = _table("runners", "episodes/s", "min-max", "mean length", "steps/s", "efficiency")
     for one in group:
         median, share = one.median, efficiency(one, group)
         table.add_row(
@@ -91,7 +92,6 @@ def _speed_table(group: Sequence[Measurement]) -> Table:
             _range(one.episodes_per_s),
             f"{median.steps / median.episodes:,.1f}",
             _number(median.steps_per_s),
-            _range(one.steps_per_s),
             "" if share is None else f"{100 * share:.0f} %",
         )
     return table
@@ -99,7 +99,7 @@ def _speed_table(group: Sequence[Measurement]) -> Table:
 
 def _time_table(group: Sequence[Measurement]) -> Table:
     parts = ("sampling", "gradient", "waiting", "transport", "broadcast")
-    table = _table("runners", "iteration", *parts, "driver CPU a task")
+    table = _table("runners", "iteration", *parts, "CPU/task")
     for one in group:
         median, split = one.median, one.median.time
         seconds = (split.sampling_s, split.gradient_s, split.waiting_s, split.transport_s, split.broadcast_s)
