@@ -54,8 +54,10 @@ def print_report(measured: Sequence[Measurement]) -> None:
         iterations = group[0].median.iterations
         console.print(_in_words(compared))
         console.print(f"{iterations} iteration{'s' if iterations > 1 else ''} a repetition")
-        console.print(_speed_table(group))
-        console.print(_time_table(group))
+        for table in (_speed_table(group), _time_table(group)):
+            console.print()
+            console.print(table)
+    console.print()
     console.print("CPU/task: time of this process's CPUs while it collects, for each task")
     console.print(hardware_line())
 
@@ -105,9 +107,9 @@ def _time_table(group: Sequence[Measurement]) -> Table:
         seconds = (split.sampling_s, split.gradient_s, split.waiting_s, split.transport_s, split.broadcast_s)
         table.add_row(
             str(one.config.num_env_runners),
-            _milliseconds(split.total_s / median.iterations),
+            _duration(split.total_s / median.iterations),
             *(f"{100 * part / split.total_s:.1f} %" for part in seconds),
-            _milliseconds(median.driver_cpu_s / median.tasks),
+            _duration(median.driver_cpu_s / median.tasks),
         )
     return table
 
@@ -116,7 +118,7 @@ def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -131,8 +133,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{_number(1000 * seconds)} ms"
+def _duration(seconds: float) -> str:
+    return f"{_number(seconds)} s" if seconds >= 1 else f"{_number(1000 * seconds)} ms"
 
 
 def write_plot(measured: Sequence[Measurement], path: Path) -> None:
