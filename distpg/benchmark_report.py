@@ -52,10 +52,13 @@ def print_report(measured: Sequence[Measurement]) -> None:
     for compared, group in _groups(measured).items():
         console.print()
         iterations = group[0].median.iterations
-        per = f", {iterations} iteration{'s' if iterations > 1 else ''} a repetition"
-        console.print(_in_words(compared) + per)
-        console.print(_speed_table(group))
-        console.print(_time_table(group))
+        console.print(_in_words(compared))
+        console.print(f"{iterations} iteration{'s' if iterations > 1 else ''} a repetition")
+        for table in (_speed_table(group), _time_table(group)):
+            console.print()
+            console.print(table)
+    console.print()
+    console.print("CPU/task: time of this process's CPUs while it collects, for each task")
     console.print(hardware_line())
 
 
@@ -82,7 +85,7 @@ def _in_words(compared: Compared) -> str:
 
 
 def _speed_table(group: Sequence[Measurement]) -> Table:
-    table = _table("runners", "episodes/s", "min-max", "mean length", "steps/s", "min-max", "efficiency")
+    table = _table("runners", "episodes/s", "min-max", "mean length", "steps/s", "efficiency")
     for one in group:
         median, share = one.median, efficiency(one, group)
         table.add_row(
@@ -91,7 +94,6 @@ def _speed_table(group: Sequence[Measurement]) -> Table:
             _range(one.episodes_per_s),
             f"{median.steps / median.episodes:,.1f}",
             _number(median.steps_per_s),
-            _range(one.steps_per_s),
             "" if share is None else f"{100 * share:.0f} %",
         )
     return table
@@ -99,15 +101,15 @@ def _speed_table(group: Sequence[Measurement]) -> Table:
 
 def _time_table(group: Sequence[Measurement]) -> Table:
     parts = ("sampling", "gradient", "waiting", "transport", "broadcast")
-    table = _table("runners", "iteration", *parts, "driver CPU a task")
+    table = _table("runners", "iteration", *parts, "CPU/task")
     for one in group:
         median, split = one.median, one.median.time
         seconds = (split.sampling_s, split.gradient_s, split.waiting_s, split.transport_s, split.broadcast_s)
         table.add_row(
             str(one.config.num_env_runners),
-            _milliseconds(split.total_s / median.iterations),
+            _duration(split.total_s / median.iterations),
             *(f"{100 * part / split.total_s:.1f} %" for part in seconds),
-            _milliseconds(median.driver_cpu_s / median.tasks),
+            _duration(median.driver_cpu_s / median.tasks),
         )
     return table
 
@@ -116,7 +118,7 @@ def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -131,8 +133,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{_number(1000 * seconds)} ms"
+def _duration(seconds: float) -> str:
+    return f"{_number(seconds)} s" if seconds >= 1 else f"{_number(1000 * seconds)} ms"
 
 
 def write_plot(measured: Sequence[Measurement], path: Path) -> None:
