@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import sys
+import textwrap
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -71,24 +72,25 @@ def table(result: dict[str, Any]) -> str:
                 cells = (
                     NAMES[row["peer"]],
                     row["setting"],
-                    f"{rate['median']:,.0f}",
-                    f"{rate['min']:,.0f} to {rate['max']:,.0f}",
+                    f"{rate['median'] / 1000:,.1f}k",
+                    f"{rate['min'] / 1000:,.1f}k to {rate['max'] / 1000:,.1f}k",
                     f"{ratio['median']:.2f}" if ratio else "",
-                    f"{length:.0f}" if length else "none ended",
+                    f"{length:.0f}" if length else "none",
                 )
                 lines.append(_line(*cells))
-        lines += [_line(NAMES[name], f"failed: {why}")[:80] for name, why in result["failures"].items()]
+    for name, why in result["failures"].items():
+        lines += ["", *textwrap.wrap(f"{NAMES[name]} is left out: {why}", 80)]
     shares = [row["cpu_share_min"] for row in result["rows"]]
     if shares and min(shares) < 0.95:
         lines += [
             "",
-            f"Other work had the core too: a round got {min(shares):.0%} of it. Rates are over its own part.",
+            f"A round got only {min(shares):.0%} of the core. Rates are over its own part of the time.",
         ]
     return "\n".join(lines)
 
 
 def _line(peer: str, setting: str, rate: str = "", span: str = "", ratio: str = "", length: str = "") -> str:
-    return f"{peer:8}{setting:28}{rate:>8}{span:>18}{ratio:>7}{length:>11}".rstrip()
+    return f"{peer:8}{setting:28}{rate:>10}{span:>20}{ratio:>6}{length:>8}".rstrip()
 
 
 def for_readme(result: dict[str, Any]) -> str:
@@ -112,7 +114,8 @@ def for_readme(result: dict[str, Any]) -> str:
         for row in result["rows"]
         if row["peer"] != "distpg" and row["ratio_to_distpg"] and row["ratio_to_distpg"]["median"] > 1
     ]
-    lines += ["", f"Faster than distpg: {', '.join(faster) or 'none'}."]
+    if any(row["ratio_to_distpg"] for row in result["rows"] if row["peer"] != "distpg"):
+        lines += ["", f"Faster than distpg: {', '.join(faster) or 'none'}."]
     return "\n".join(lines)
 
 

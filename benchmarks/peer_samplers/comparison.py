@@ -68,8 +68,9 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             self.close()
-            last = (self._log.read_text(encoding="utf-8", errors="replace").split("\n") or [""])[-2:]
-            raise PeerError(f"ended by itself: {' '.join(last).strip()} (.venv-peers/{self._log.name})")
+            said = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line for line in reversed(said) if line.strip()), "without a word")
+            raise PeerError(f"ended by itself: {last.strip()} (.venv-peers/{self._log.name})")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -44,4 +44,4 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"]
-        raise PeerError(f"cannot be installed: {errors[-1]}")
+        raise PeerError(f"cannot be installed: {errors[-1].removeprefix('ERROR: ')}")

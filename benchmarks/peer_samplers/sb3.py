@@ -41,5 +41,5 @@ def make(policy: str, setting: str) -> Sampler:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    settings = [f"{number} envs" for number in (1, 8, 32, 64, 128, 256)]
+    settings = [f"{number} envs" for number in (1, 8, 32, 64, 128, 256, 512)]
     serve(make, settings, ["stable-baselines3", "torch", "gymnasium", "numpy"])
