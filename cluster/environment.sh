@@ -1,0 +1,8 @@
+# What Ray and distpg need in the environment, on every node: read by login shells, and so by `ray start`,
+# `ray exec`, `ray attach` and, through `ray start`, by jobs.
+export PATH="$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")/.venv/bin:$PATH"
+# Only who has the token of ~/.ray/auth_token may connect.
+export RAY_AUTH_MODE=token
+# A host that goes silent is noticed after 10 s; Ray's defaults make whoever waits for it hang for minutes.
+export RAY_grpc_client_keepalive_time_ms=5000
+export RAY_grpc_client_keepalive_timeout_ms=5000
