@@ -10,7 +10,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from distpg.dispatch import Dispatcher
@@ -436,13 +436,22 @@ def utilisation(kind: str, runners: int, episodes_per_runner: int, policy_lag: i
     Measured between the ends of two iterations, so that neither the start nor the end of a run counts.
     """
     rng = random.Random(1)
+    iterations = 3 * policy_lag + 5
+    lengths = [
+        max(1, round(400 * LENGTHS[kind](rng))) for _ in range(iterations * runners * episodes_per_runner)
+    ]
+    return utilisation_of(lengths, runners, episodes_per_runner, policy_lag)
+
+
+def utilisation_of(
+    lengths: Sequence[int], runners: int, episodes_per_runner: int, policy_lag: int = 0
+) -> float:
+    """:func:`utilisation` with episodes of these lengths."""
     episodes = runners * episodes_per_runner
     first, last = policy_lag, 2 * policy_lag + 4
-    iterations = last + policy_lag + 1
-    lengths = [max(1, round(400 * LENGTHS[kind](rng))) for _ in range(iterations * episodes)]
     scenario = Scenario(
         runners=runners,
-        iterations=iterations,
+        iterations=last + policy_lag + 1,
         episodes=episodes,
         episodes_per_task=1,
         start_s=0.0,
