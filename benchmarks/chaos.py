@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+from distpg.sleep_env import SleepEnv
 
 
 class ChaosCartPole(CartPoleEnv):
@@ -156,30 +157,11 @@ class Chaos:
         self._later.append((time.monotonic() + seconds, action))
 
 
-class Sleeps(gymnasium.Env):
-    """Episodes of ``steps`` steps that each take ``step_s`` seconds of waiting.
+class Straggles(SleepEnv):
+    """distpg/Sleep-v0, but the first process that makes the file ``slow_marker`` takes ten times as long."""
 
-    The first process that makes the file ``slow_marker`` takes ten times as long.
-    """
-
-    observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
-    action_space = gymnasium.spaces.Discrete(2)
-
-    def __init__(self, steps: int, step_s: float, slow_marker: str | None = None) -> None:
-        self._steps = steps
-        self._step_s = step_s
-        if slow_marker is not None and _is_first(slow_marker):
-            self._step_s *= 10
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        super().reset(seed=seed)
-        self._left = self._steps
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
-        time.sleep(self._step_s)
-        self._left -= 1
-        return np.zeros(1, np.float32), 1.0, self._left == 0, False, {}
+    def __init__(self, step_ms: float, slow_marker: str) -> None:
+        super().__init__(10 * step_ms if _is_first(slow_marker) else step_ms)
 
 
 def _is_first(marker: str) -> bool:
@@ -189,4 +171,4 @@ def _is_first(marker: str) -> bool:
     return Path(marker).read_text(encoding="ascii") == str(os.getpid())
 
 
-gymnasium.register("Sleeps-v0", entry_point=Sleeps, max_episode_steps=100_000)
+gymnasium.register("Straggles-v0", entry_point=Straggles, max_episode_steps=100_000)

@@ -17,11 +17,11 @@ from distpg.ray_cluster import ray_cluster
 def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list[float], Counter]:
     from distpg.ray_env_runners import RayEnvRunnerGroup
 
-    kwargs = {"steps": 20, "step_s": options.step_ms / 1000}
+    env_id, kwargs = "distpg/Sleep-v0", {"step_ms": options.step_ms}
     if slow_marker is not None:
-        kwargs["slow_marker"] = str(slow_marker)
+        env_id, kwargs["slow_marker"] = "benchmarks.chaos:Straggles-v0", str(slow_marker)
     policy = PolicySpec(1, 2)
-    config = TrainConfig(env_id="benchmarks.chaos:Sleeps-v0", env_kwargs=kwargs, env_reuse="always")
+    config = TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always")
     events: list[dict] = []
     group = RayEnvRunnerGroup(env_runner_spec(config, policy), 0.1, Rules(num_runners=4), events.append)
     group.wait_for(4)

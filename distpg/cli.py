@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distpg.command_line import (
+    BenchmarkOptions,
     DoctorOptions,
     EvaluateOptions,
     Origin,
@@ -39,10 +42,10 @@ commands:
   evaluate RUN  play episodes with a run's policy
   replay RUN    play an episode of a run again: --episode K
   plot RUN...   draw the learning curve and variance of one or more runs
+  benchmark     measure how many episodes a second runners play: --num-env-runners 1 2 4
   doctor        check this machine, and whether an environment is reproducible: --env-id ID
 
-distpg COMMAND --help lists a command's options with their defaults.
-distpg --version prints the version.
+distpg COMMAND --help lists its options with their defaults; --version prints the version.
 """
 
 
@@ -73,10 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # If it came while code was run from a string (dataclasses do that), CPython remembers it, and would
         # end the process by SIGINT instead of with our exit code. Running any other string makes it forget.
         exec("")
-        _report(
-            "interrupted",
-            "A run keeps everything up to its last completed update: distpg resume RUN.",
-        )
+        kept = "A run keeps everything up to its last completed update: distpg resume RUN."
+        _report("interrupted", kept if arguments[:1] != ["benchmark"] else "Nothing of a benchmark is kept.")
         return 130
 
 
@@ -239,19 +240,57 @@ def _doctor(arguments: list[str]) -> int:
             "Example: distpg doctor --env-id CartPole-v1",
         )
 
-    from distpg.doctor import examine_environment, examine_machine
+    from distpg.doctor import examine_all
     from distpg.envs import EnvSpec
 
-    failed = False
-    checks = [examine_machine(options.address)]
+    failed, spec = False, None
     if options.env_id is not None:
         spec = EnvSpec(options.env_id, options.env_kwargs, options.max_episode_steps)
-        checks.append(examine_environment(spec))
-    for finding in itertools.chain(*checks):
+    for finding in examine_all(options.address, spec):
         failed = failed or finding.status == "fail"
         if not options.quiet or finding.status == "fail":
             print(finding, flush=True)
     return 1 if failed else 0
+
+
+def _benchmark(arguments: list[str]) -> None:
+    options = parse(BenchmarkOptions(), "distpg benchmark", arguments)
+    configs = options.configurations()
+
+    from distpg.benchmark import as_json, benchmark
+    from distpg.benchmark_report import check_plot_path, describe, print_report, write_plot
+    from distpg.events import describe as describe_event
+    from distpg.hardware import hardware_line
+
+    plot = Path(options.plot) if options.plot else None
+    if plot is not None:
+        check_plot_path(plot)
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(_one_line(line), file=sys.stderr, flush=True)
+
+    started = itertools.count(1)
+    results = benchmark(
+        configs,
+        options.train,
+        options.repetitions,
+        options.iterations,
+        on_start=lambda config: say(f"{next(started)} of {len(configs)}: {describe(config)}"),
+        on_event=lambda event: None if event["event"] == "env_runner_joined" else say(describe_event(event)),
+    )
+    measured = []
+    with contextlib.closing(results):
+        for one in results:
+            measured.append(one)
+            if options.json:
+                print(json.dumps(as_json(one), allow_nan=False), flush=True)
+    if plot is not None:
+        write_plot(measured, plot)
+    if options.json:
+        say(hardware_line())
+    elif not options.quiet:
+        print_report(measured)
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
@@ -260,5 +299,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "evaluate": _evaluate,
     "replay": _replay,
     "plot": _plot,
+    "benchmark": _benchmark,
     "doctor": _doctor,
 }

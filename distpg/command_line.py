@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import typing
 from collections.abc import Sequence
@@ -107,14 +108,92 @@ class DoctorOptions(Verbosity):
     """
 
     env_id: str | None = None
-    """Environment to check: whether it is a function of its seed and actions, and its speed"""
+    """Environment to check: whether it is a function of its seed and actions, its speed, and the runners,
+    tasks and iterations that suit it"""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the environment, as JSON"""
     max_episode_steps: int | None = None
     """Cut episodes at this many steps; default: the environment's own limit"""
     address: str | None = None
-    """Ray cluster that must answer"""
+    """Ray cluster that must answer, and that the advice is for"""
 
+
+@dataclass(frozen=True)
+class BenchmarkOptions(Verbosity):
+    """Measure how many episodes a second runners play, and where the time goes.
+
+    Every combination of the listed options is started by itself, warmed up and measured several times. All
+    figures of a combination are those of its repetition with the median steps a second.
+    """
+
+    env_id: str = "CartPole-v1"
+    """Gymnasium environment id, or module:EnvId; distpg/Sleep-v0 only waits"""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, as JSON"""
+    max_episode_steps: int | None = None
+    """Cut episodes at this many steps; default: the environment's own limit"""
+    num_env_runners: tuple[int, ...] = (1, 2)
+    """Numbers of runners; 0: in this process, without Ray"""
+    episodes_per_iteration: tuple[int, ...] = (64,)
+    """Sizes of an iteration, in episodes"""
+    episodes_per_task: int | Literal["auto"] = "auto"
+    """Episodes that a runner plays side by side; auto: one 64th of an iteration, 1 to 64"""
+    policy_lag: tuple[int, ...] = (0,)
+    """Policy lags"""
+    sampler: tuple[Literal["auto", "gymnasium"], ...] = ("auto",)
+    """Samplers"""
+    train: bool = False
+    """Update the weights after each iteration; otherwise all play with the initial ones"""
+    repetitions: int = 5
+    """Measurements of each combination"""
+    iterations: int | None = None
+    """Iterations of a measurement, the same episodes for all; default: about a second of the first"""
+    policy: Literal["linear", "polynomial", "mlp"] = "mlp"
+    """What maps an observation to the policy's action preferences"""
+    hidden_sizes: tuple[int, ...] = (128,)
+    """Widths of the policy's hidden layers"""
+    seed: int = 0
+    """Seed of everything random"""
+    cpus_per_env_runner: float = 1.0
+    """CPUs a runner asks Ray for on a cluster given by --address; fractions allowed"""
+    address: str | None = None
+    """Ray cluster to attach to; default: a new one here for each combination"""
+    json: bool = False
+    """Standard output has a JSON line for each combination, and nothing else; times are an iteration's"""
+    plot: str | None = None
+    """File for a figure of episodes a second against runners: .png, .pdf or .svg"""
+
+    def configurations(self) -> list[TrainConfig]:
+        """Every combination of the listed options, the number of runners varying fastest.
+
+        Raises:
+            ConfigError: A value is out of its range, or a list is empty.
+        """
+        for name in ("repetitions", "iterations"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ConfigError(f"{option_name(name)} must be at least 1, not {number}", _BENCHMARK_HELP)
+        listed = ("sampler", "episodes_per_iteration", "policy_lag", "num_env_runners")
+        for name in listed:
+            if not getattr(self, name):
+                raise ConfigError(f"{option_name(name)} needs a value", _BENCHMARK_HELP)
+        common = {
+            option.name: getattr(self, option.name)
+            for option in dataclasses.fields(TrainConfig)
+            if hasattr(self, option.name) and option.name not in listed
+        }
+        combinations = itertools.product(*(dict.fromkeys(getattr(self, name)) for name in listed))
+        return [
+            TrainConfig(
+                **common,
+                **dict(zip(listed, values, strict=True)),
+                # All are there before anything is measured.
+                min_env_runners=max(1, values[listed.index("num_env_runners")]),
+            )
+            for values in combinations
+        ]
+
+
+_BENCHMARK_HELP = "distpg benchmark --help lists its options with their defaults."
 
 OptionsT = TypeVar("OptionsT")
 

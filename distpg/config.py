@@ -109,6 +109,8 @@ class TrainConfig:
     """Use runners whose arithmetic differs from this machine's, instead of refusing them"""
     env_reuse: Literal["auto", "always", "task", "episode"] = "auto"
     """Make environments once, or anew for each task or episode; auto: as rarely as nothing changes by it"""
+    compile_cache: bool = True
+    """Whether compiled code is kept in the user's cache directory, for the next start"""
     learner_threads: int = 1
     """Threads of the gradient computation; more than one help from some thousand steps an iteration"""
 
@@ -203,7 +205,7 @@ _FREE = frozenset(
         *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
         *("sample_timeout_s", "env_start_timeout_s", "max_task_retries", "recycle_runner_after"),
         *("audit_every", "allow_mixed", "checkpoint_every", "keep_checkpoints", "run_dir"),
-        "learner_threads",
+        *("compile_cache", "learner_threads"),
     }
 )
 # What says how far a run goes. It may be raised: the iterations so far stay as they are.

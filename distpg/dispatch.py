@@ -24,6 +24,7 @@ from distpg.messages import (
     GiveUp,
     Heard,
     Joined,
+    Placed,
     Rules,
     RunnerId,
     Search,
@@ -59,7 +60,9 @@ class Dispatcher:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._fleet = Fleet(rules.num_runners, rules.silent_after_s, rules.start_timeout_s)
+        self._fleet = Fleet(
+            rules.num_runners, rules.silent_after_s, rules.start_timeout_s, rules.waits_for_room
+        )
         self._pending: deque[Task] = deque()
         # Second tries and audits, with the runners that should not be the ones to do them.
         self._elsewhere: deque[tuple[Task, set[RunnerId]]] = deque()
@@ -86,6 +89,15 @@ class Dispatcher:
         """Whether a task has all the answers that it needs."""
         return task not in self._unfinished
 
+    @property
+    def num_runners(self) -> int:
+        """Runners that there should be."""
+        return self._fleet.size
+
+    def grow(self, num_runners: int) -> None:
+        """Use this many runners, if that is more than now; they are started by the next event."""
+        self._fleet.size = max(self._fleet.size, num_runners)
+
     def add(self, tasks: Iterable[Task], now: float) -> list[Command]:
         """Take on more tasks; earlier ones are handed out first."""
         self._fleet.tick(now)
@@ -107,6 +119,8 @@ class Dispatcher:
                 commands += self._lose(runner.number, now)
         elif event.runner not in self._fleet.runners:
             pass
+        elif isinstance(event, Placed):
+            self._fleet.place(event.runner, now)
         elif isinstance(event, Joined):
             self._fleet.join(event.runner, now)
         elif isinstance(event, Heard):

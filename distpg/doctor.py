@@ -13,14 +13,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from distpg.env_trace import steps_per_s
+from distpg.advice import in_words, recommend
+from distpg.env_trace import measure_speed
 from distpg.envs import EnvSpec, inspect_env
 from distpg.errors import ClusterError, ConfigError
+from distpg.hardware import usable_cpus
+from distpg.preflight import free_memory
 from distpg.reproducibility import CAUSES, Verdict, examine
 from distpg.version import installed_version
 
 _MIB, _GIB = 2**20, 2**30
-_SPEED_S = 0.5
+# Whole episodes are played for so long; one that does not end is cut.
+_SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
 _CONNECT_S = 5.0
 _PACKAGES = ("numpy", "gymnasium", "torch", "ray")
 # Ray with two runners takes about this much.
@@ -42,8 +46,19 @@ class Finding:
         return f"{self.status:<4}  {self.text}"
 
 
-def examine_machine(address: str | None = None) -> Iterator[Finding]:
-    """Findings about versions, CPUs, memory, the working directory's disk, and the cluster at an address."""
+def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iterator[Finding]:
+    """Findings about this machine, the cluster at an address, and an environment."""
+    yield from _examine_machine()
+    num_cpus, free_bytes = usable_cpus(), free_memory()
+    if address is not None:
+        finding, cluster_cpus = _cluster(address)
+        yield finding
+        num_cpus, free_bytes = cluster_cpus or num_cpus, None
+    if spec is not None:
+        yield from _examine_environment(spec, num_cpus, free_bytes, address)
+
+
+def _examine_machine() -> Iterator[Finding]:
     yield _python()
     lower_bounds = _lower_bounds()
     for package in _PACKAGES:
@@ -51,8 +66,6 @@ def examine_machine(address: str | None = None) -> Iterator[Finding]:
     yield _cpus()
     yield _memory()
     yield _disk(Path.cwd())
-    if address is not None:
-        yield _cluster(address)
 
 
 def _python() -> Finding:
@@ -91,8 +104,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _cpus() -> Finding:
-    # A container or taskset may leave this process fewer than the machine has.
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cpus()
     if usable == 1:
         return Finding("warn", "1 CPU: runners would only take turns with the learner")
     return Finding("ok", f"{usable} CPUs")
@@ -124,25 +136,29 @@ def _size(number: int) -> str:
     return f"{number / _GIB:.1f} GiB" if number >= _GIB else f"{number / _MIB:.0f} MiB"
 
 
-def _cluster(address: str) -> Finding:
+def _cluster(address: str) -> tuple[Finding, int | None]:
+    """Whether it answers, and its CPUs if it does."""
     # First a plain connection: Ray itself tries for minutes where nobody answers.
     host_and_port = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address)
     if host_and_port:
         try:
             socket.create_connection((host_and_port[1], int(host_and_port[2])), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
-            return Finding("fail", f"nothing answers at {address}: {error}")
+            return Finding("fail", f"nothing answers at {address}: {error}"), None
     from distpg.ray_cluster import ray_cluster
 
     try:
         with ray_cluster(address) as cluster:
-            return Finding("ok", f"the Ray cluster at {address} has {cluster.num_cpus} CPUs")
+            text = f"the Ray cluster at {address} has {cluster.num_cpus} CPUs"
+            return Finding("ok", text), cluster.num_cpus
     except ClusterError as error:
-        return Finding("fail", error.message)
+        return Finding("fail", error.message), None
 
 
-def examine_environment(spec: EnvSpec) -> Iterator[Finding]:
-    """Findings about an environment: what it depends on beside seed and actions, and its speed."""
+def _examine_environment(
+    spec: EnvSpec, num_cpus: int, free_bytes: int | None, address: str | None
+) -> Iterator[Finding]:
+    """What it depends on beside seed and actions, its speed, and what runners it is worth."""
     try:
         inspect_env(spec)
     except ConfigError as error:
@@ -153,12 +169,15 @@ def examine_environment(spec: EnvSpec) -> Iterator[Finding]:
     if "unchecked" in verdict.causes:
         return  # an environment that ends its process would end this one
     try:
-        speed = steps_per_s(spec, _SPEED_S)
+        speed = measure_speed(spec, _SPEED_S, _SPEED_AT_MOST_S)
     except Exception as error:  # whatever the environment raises
         line = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding("fail", f"{spec.env_id} fails under random actions: {line}")
         return
-    yield Finding("ok", f"{spec.env_id} makes {speed:,.0f} steps/s, without a policy")
+    yield Finding("ok", f"{spec.env_id} makes {speed.steps / speed.seconds:,.0f} steps/s, without a policy")
+    advice = recommend(speed, num_cpus, free_bytes)
+    for line in in_words(speed, advice, num_cpus, address):
+        yield Finding("ok", line)
 
 
 def _trust(env_id: str, verdict: Verdict) -> Iterator[Finding]:

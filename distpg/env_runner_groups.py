@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from distpg.config import TrainConfig, automatic_num_env_runners
 from distpg.env_runners import EnvRunnerGroup, InProcessEnvRunnerGroup, env_runner_spec, is_audited, plan
@@ -17,7 +18,7 @@ from distpg.preflight import check_cluster
 
 @contextlib.contextmanager
 def env_runners(
-    config: TrainConfig, policy_spec: PolicySpec, events: EventLog, interrupts: Interrupts
+    config: TrainConfig, policy_spec: PolicySpec, events: EventLog, interrupts: Interrupts, run: str = ""
 ) -> Iterator[tuple[TrainConfig, EnvRunnerGroup]]:
     """The runners the configuration asks for, and the configuration with their number."""
     spec = env_runner_spec(config, policy_spec)
@@ -25,31 +26,51 @@ def env_runners(
         with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, events)) as here:
             yield config, here
         return
-    from distpg.ray_cluster import cpus_per_env_runner, ray_cluster
+    from distpg.ray_cluster import cpus_per_env_runner, num_cpus, ray_cluster
 
-    with ray_cluster(config.address) as cluster:
+    with ray_cluster(config.address, working_directory_of(config.env_id)) as cluster:
         interrupts.install()  # again: Ray took the signals for itself
         from distpg.ray_env_runners import RayEnvRunnerGroup
 
-        number = config.num_env_runners
-        if number == "auto":
-            number = automatic_num_env_runners(cluster.num_cpus, len(plan(config, 0)))
+        def room() -> int:
+            return automatic_num_env_runners(num_cpus(), len(plan(config, 0)))
+
+        follows = config.num_env_runners == "auto" and not cluster.is_own
+        number = room() if config.num_env_runners == "auto" else config.num_env_runners
         for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
             events({"event": "warning", "why": advice.message, "hint": advice.hint})
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
         group = RayEnvRunnerGroup(
-            spec, cpus, _rules(config, number), events, config.allow_mixed, events.why_not is None
+            spec,
+            cpus,
+            _rules(config, number, waits_for_room=not cluster.is_own),
+            events,
+            config.allow_mixed,
+            is_reproducible=events.why_not is None,
+            room=room if follows else None,
+            run=None if cluster.is_own else run,
         )
         with contextlib.closing(group):
             group.wait_for(min(config.min_env_runners, number))
             yield replace(config, num_env_runners=number), group
 
 
-def _rules(config: TrainConfig, num_env_runners: int) -> Rules:
+def working_directory_of(env_id: str) -> str | None:
+    """The working directory, where the environment's module is in it: runners on other machines need it."""
+    module, colon, _ = env_id.partition(":")
+    if not colon:
+        return None
+    name = module.split(".")[0]
+    here = Path.cwd()
+    return str(here) if (here / name).is_dir() or (here / f"{name}.py").is_file() else None
+
+
+def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> Rules:
     return Rules(
         num_runners=num_env_runners,
         silent_after_s=config.sample_timeout_s,
         start_timeout_s=config.env_start_timeout_s,
+        waits_for_room=waits_for_room,
         max_task_retries=config.max_task_retries,
         recycle_after=config.recycle_runner_after,
         is_audited=lambda task: is_audited(task, config.seed, config.audit_every),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from distpg.errors import EpisodeError
 from distpg.policies import PolicySpec, Weights
 from distpg.returns import Returns, discounted_returns
 from distpg.samplers import Sampler
+from distpg.samplers.compile_cache import do_without_cache
 from distpg.samplers.gymnasium_sampler import GymnasiumSampler
 from distpg.seeding import Stream, words
 
@@ -66,6 +67,7 @@ class EnvRunnerSpec:
     env_reuse: str = "always"
     log_probs: bool = False
     """Whether batches hold the log-probabilities of their actions, which only a lagged loss needs."""
+    compile_cache: bool = True
 
 
 def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
@@ -78,6 +80,7 @@ def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
         config.returns,
         config.env_reuse,
         log_probs=config.policy_lag > 0,
+        compile_cache=config.compile_cache,
     )
 
 
@@ -108,6 +111,8 @@ class EnvRunner:
 
     def __init__(self, spec: EnvRunnerSpec) -> None:
         self._spec = spec
+        if not spec.compile_cache:
+            do_without_cache()
         self._sampler: Sampler = GymnasiumSampler(
             spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
         )
@@ -216,6 +221,10 @@ class EnvRunnerGroup(Protocol):
         """
         ...
 
+    def publish(self, metrics: Mapping[str, Any]) -> None:
+        """Tell whoever watches the runners' machines of an iteration."""
+        ...
+
     def close(self) -> None:
         """End the runners; what they play is lost."""
         ...
@@ -257,6 +266,9 @@ class InProcessEnvRunnerGroup:
         batches = [self._play(task, self._weights.pop(task)) for task in tasks]
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
+
+    def publish(self, metrics: Mapping[str, Any]) -> None:
+        """As :class:`EnvRunnerGroup`; nobody watches."""
 
     def _play(self, task: Task, weights: Weights) -> EpisodeBatch:
         batch = self._runner.sample(task, weights)

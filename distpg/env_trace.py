@@ -32,6 +32,8 @@ NUM_EPISODES = 8
 _SEED = 0x7472616365
 # Plays of the shortest schedule: episode 0 three times, episode 1 twice.
 _FEWEST_PLAYS = 5
+# So many lengths say something of their spread.
+_ENOUGH_EPISODES = 20
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
 
 
@@ -173,28 +175,54 @@ def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda:
     return Traces(first, used, again)
 
 
-def steps_per_s(spec: EnvSpec, seconds: float) -> float:
-    """Steps a second of one environment under fixed actions, resets included.
+@dataclass(frozen=True)
+class Speed:
+    """One environment under fixed pseudo-random actions, resets included.
+
+    Attributes:
+        seconds: Wall time of ``steps`` steps.
+        cpu_seconds: Time that this process's CPUs spent on them.
+        lengths: Steps of each episode that was played to its end.
+    """
+
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    lengths: tuple[int, ...]
+
+
+def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
+    """Play whole episodes for so many seconds, or three times as long where they are few.
+
+    The last one is cut where it would take more than ``at_most_s`` in all.
 
     Raises:
-        EnvironmentIdError: It cannot be made.
-        Exception: Whatever the environment raises.
+        EnvironmentIdError: The environment cannot be made.
+        Exception: Whatever it raises.
     """
     env = make_env(spec)
+    wall = cpu = 0.0
+    steps, lengths = 0, []
     try:
-        steps = 0
-        actions = actions_of(env, 0, MAX_STEPS)
-        started = perf_counter()
+        actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
         for number in itertools.count():
-            env.reset(seed=environment_seed(_SEED, number % NUM_EPISODES))
-            for action in actions:
+            seed, length, ended = environment_seed(_SEED, number), 0, False
+            began, cpu_began = perf_counter(), time.process_time()
+            env.reset(seed=seed)
+            for action in itertools.cycle(actions[number % NUM_EPISODES]):
                 _, _, terminated, truncated, _ = env.step(action)
-                steps += 1
-                if terminated or truncated or perf_counter() - started > seconds:
+                length += 1
+                ended = bool(terminated or truncated)
+                if ended or wall + perf_counter() - began > at_most_s:
                     break
-            if perf_counter() - started > seconds:
+            wall += perf_counter() - began
+            cpu += time.process_time() - cpu_began
+            steps += length
+            if ended:
+                lengths.append(length)
+            if not ended or wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
                 break
-        return steps / (perf_counter() - started)
+        return Speed(steps, wall, cpu, tuple(lengths))
     finally:
         env.close()
 

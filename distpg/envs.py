@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from distpg.config import TrainConfig
 from distpg.errors import EnvironmentIdError
+from distpg.sleep_env import register
+
+register()
 
 Env = gymnasium.Env[Any, Any]
 

@@ -94,8 +94,8 @@ def _environment(spec: EnvRunnerSpec) -> str:
 def platform_of(policy: PolicySpec) -> dict[str, str | None]:
     """What decides this process's bits, beside a run's options: versions and digests of its arithmetic.
 
-    ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is torch's, whose kernels differ
-    between kinds of CPU.
+    ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is torch's, whose kernels are
+    not the same on all kinds of CPU.
     """
     packages = ("distpg", "torch", "numpy", "gymnasium")
     digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}

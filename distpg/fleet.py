@@ -28,7 +28,7 @@ class Runner:
 
     Attributes:
         tasks: What it works on, in one call.
-        since: When it was started, or its call was sent.
+        since: When it was started, or placed, or its call was sent.
         progressed: When it last showed a new step, or began something.
         asked: When it was last asked how far it is; unanswered_since: when first, if no answer came yet.
         heard: When it last said so, and steps: how many it said, of its call.
@@ -42,6 +42,7 @@ class Runner:
     asked: float
     heard: float
     unanswered_since: float | None = None
+    is_placed: bool = True
     is_ready: bool = False
     tasks: tuple[Task, ...] = ()
     steps: int = 0
@@ -67,6 +68,7 @@ class Fleet:
     size: int
     silent_after_s: float
     start_timeout_s: float
+    waits_for_room: bool = False
     runners: dict[RunnerId, Runner] = field(default_factory=dict)
     # A dictionary without values: a set that keeps the order in which runners became idle.
     idle: dict[RunnerId, None] = field(default_factory=dict)
@@ -101,11 +103,17 @@ class Fleet:
         """New runners for those that are missing, if the back-off allows."""
         started = []
         while len(self.runners) < self.size and now >= self._next_start:
-            runner = Runner(self._next_id, now, now, now, now)
+            runner = Runner(self._next_id, now, now, now, now, is_placed=not self.waits_for_room)
             self._next_id += 1
             self.runners[runner.number] = runner
             started.append(runner)
         return started
+
+    def place(self, number: RunnerId, now: float) -> None:
+        """A runner has its process: from now on it is expected to become ready."""
+        runner = self.runners[number]
+        if not runner.is_placed:
+            runner.is_placed, runner.since = True, now
 
     def join(self, number: RunnerId, now: float) -> None:
         """A runner is ready."""
@@ -180,7 +188,7 @@ class Fleet:
             for runner in self.runners.values()
             if (runner.tasks and now - runner.progressed > self.silent_after_s)
             or (not runner.tasks and now - (runner.unanswered_since or now) > self.silent_after_s)
-            or (not runner.is_ready and now - runner.since > self.start_timeout_s)
+            or (runner.is_placed and not runner.is_ready and now - runner.since > self.start_timeout_s)
         ]
 
 

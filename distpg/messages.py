@@ -12,6 +12,13 @@ RunnerId = int
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A runner that was started has its CPUs and its process; before, it waited for room on the cluster."""
+
+    runner: RunnerId
+
+
+@dataclass(frozen=True)
 class Joined:
     """A runner is ready for work."""
 
@@ -51,7 +58,7 @@ class TimePassed:
     """Nothing happened."""
 
 
-Event = Joined | Answered | Heard | Died | TimePassed
+Event = Placed | Joined | Answered | Heard | Died | TimePassed
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ class Rules:
     """What the dispatcher goes by; times in seconds.
 
     Attributes:
+        waits_for_room: Whether a runner may wait for its CPUs, for as long as it takes a cluster to grow.
         max_task_retries: Runners that a task may kill before its episodes are played one by one.
         recycle_after: Episodes after which a runner is replaced.
         is_audited: Whether a task is played twice and compared.
@@ -131,6 +139,7 @@ class Rules:
     num_runners: int = 1
     silent_after_s: float = 20.0
     start_timeout_s: float = 60.0
+    waits_for_room: bool = False
     max_task_retries: int = 3
     recycle_after: int | None = None
     is_audited: Callable[[Task], bool] = lambda task: False

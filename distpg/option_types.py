@@ -78,7 +78,8 @@ def describe_type(expected: Any) -> str:
     if origin is Literal:
         return " or ".join(arguments)
     if origin is tuple:
-        return "a list of whole numbers"
+        kind = arguments[0]
+        return "a list of whole numbers" if kind is int else f"a list of {describe_type(kind)}"
     if origin is dict:
         return "a JSON object"
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#1f6fb4", "#d9622b", "#3a923a", "#8b5fbf", "#b0428e", "#7a6a3f")
-_GREY = "#6b7280"
+COLOURS = ("#1f6fb4", "#d9622b", "#3a923a", "#8b5fbf", "#b0428e", "#7a6a3f")
+GREY = "#6b7280"
+_STEPS = "Environment steps"
 
 
 @dataclass(frozen=True)
@@ -105,23 +106,21 @@ def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> N
 
 def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
     """Episode return against environment steps (article, first figure)."""
-    figure, axes = _axes("Learning curve", "Episode return")
+    figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
     for run, colour in zip(runs, _cycle(len(runs)), strict=True):
         axes.plot(run.episode_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
         axes.plot(
             run.episode_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label
         )
     for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
-        axes.axhline(
-            stop_return, color=_GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}"
-        )
+        axes.axhline(stop_return, color=GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}")
     _finish(axes, "dots: episodes; lines: mean of the last 100")
     return figure
 
 
 def draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
-    figure, axes = _axes("Q-value variance", "Variance over an iteration's steps")
+    figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
     for run, colour in zip(runs, _cycle(len(runs)), strict=True):
         axes.plot(run.iteration_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}")
         axes.plot(
@@ -136,10 +135,11 @@ def draw_variance(runs: Sequence[RunData]) -> Figure:
 
 
 def _cycle(count: int) -> list[str]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
-def _axes(title: str, y_label: str) -> tuple[Figure, Axes]:
+def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """A figure of one plot."""
     # Figure without pyplot: no global state, no window system, and half the import time.
     from matplotlib.figure import Figure
 
@@ -147,7 +147,7 @@ def _axes(title: str, y_label: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_ylabel(y_label)
-    axes.set_xlabel("Environment steps")
+    axes.set_xlabel(x_label)
     return figure, axes
 
 
@@ -156,5 +156,5 @@ def _finish(axes: Axes, note: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.set_title(note, loc="right", fontsize="small", color=_GREY)
+    axes.set_title(note, loc="right", fontsize="small", color=GREY)
     axes.legend(fontsize="small", frameon=False)

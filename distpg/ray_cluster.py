@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.numerics import numerics_environment
@@ -20,6 +21,13 @@ from distpg.temporary import temporary_directory
 _OBJECT_STORE_BYTES = 256 * 2**20
 _RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
 
+
+# A host that falls silent (no power, no network) resets no connection: Ray would wait for minutes.
+_KEEPALIVE = {
+    "RAY_grpc_client_keepalive_time_ms": "5000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+}
+_NOT_SHIPPED = ("runs/", ".venv/", ".git/", "__pycache__/")
 
 # A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
 _LONGEST_PARENT = 107 - 69 - len("/distpg-ray-xxxxxxxx")
@@ -35,8 +43,10 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None) -> Iterator[RayCluster]:
+def ray_cluster(address: str | None, working_directory: str | None = None) -> Iterator[RayCluster]:
     """A running cluster: a new one on this machine (address None), or the one at ``address``.
+
+    Runners at an address get a copy of ``working_directory``, without what .gitignore names.
 
     A cluster started here demands Ray's token of whoever connects, since Ray listens on all interfaces, and
     is shut down at the end with nothing left behind. If this process is connected to a cluster already, that
@@ -54,6 +64,9 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
                 "Set RAY_AUTH_MODE=token in the environment, or leave the import of ray to distpg.",
             )
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    else:
+        for name, value in _KEEPALIVE.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
@@ -61,7 +74,7 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
             "Ray is not installed", "pip install ray, or collect in this process: --num-env-runners 0."
         ) from error
     if ray.is_initialized():
-        yield RayCluster(_num_cpus(), is_own=False, can_grow=True)
+        yield RayCluster(num_cpus(), is_own=False, can_grow=True)
         return
     _keep_quiet()
     with contextlib.ExitStack() as stack:
@@ -76,11 +89,19 @@ def ray_cluster(address: str | None) -> Iterator[RayCluster]:
                     address=address,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
-                    runtime_env={"env_vars": _RUNNER_ENVIRONMENT},
+                    runtime_env=_runtime_env(working_directory),
                 )
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
-        yield RayCluster(_num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+        yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+
+
+def _runtime_env(working_directory: str | None) -> dict[str, Any]:
+    """What Ray gives runners of an attached cluster; a submitted job has its working directory already."""
+    environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
+    if working_directory is None or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return environment
+    return environment | {"working_dir": working_directory, "excludes": list(_NOT_SHIPPED)}
 
 
 def _keep_quiet() -> None:
@@ -136,7 +157,8 @@ def _own_directory() -> Iterator[Path]:
         directory.__exit__(None, None, None)
 
 
-def _num_cpus() -> int:
+def num_cpus() -> int:
+    """CPUs of the cluster that this process is connected to, as of now."""
     import ray
 
     return int(ray.cluster_resources().get("CPU", 1))

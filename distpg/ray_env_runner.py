@@ -28,6 +28,10 @@ class EnvRunner(env_runners.EnvRunner):
     of small arrays, and would serialise the weights again for every runner.
     """
 
+    @ray.method(concurrency_group="heartbeat")
+    def placed(self) -> None:
+        """Answers as soon as the process is up."""
+
     def join(self) -> Introduction:
         """Once the process is up: what :class:`Admission` judges it by.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -24,6 +24,7 @@ from distpg.messages import (
     GiveUp,
     Heard,
     Joined,
+    Placed,
     Rules,
     Search,
     Send,
@@ -33,12 +34,14 @@ from distpg.messages import (
 )
 from distpg.policies import Weights
 from distpg.ray_env_runner import Admission, EnvRunner, Introduction, decode_answer, encode
+from distpg.ray_metrics import RayMetrics
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
 _INLINE_BYTES = 64 * 1024
 # Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
 _WAIT_S = 0.1
+_LOOK_FOR_ROOM_S = 2.0
 # With more calls in flight it pays to ask, after the first that is finished, for all others that are.
 _FEW_CALLS = 8
 
@@ -54,7 +57,15 @@ class RayEnvRunnerGroup:
         on_event: Callable[[dict[str, Any]], None],
         allow_mixed: bool = False,
         is_reproducible: bool = True,
+        room: Callable[[], int] | None = None,
+        run: str | None = None,
     ) -> None:
+        """Start runners.
+
+        Args:
+            room: Tells how many runners there is room for, from time to time; more are started then.
+            run: Name of the run for the cluster's metrics; None: it publishes none.
+        """
         self._spec = spec
         self._allow_mixed = allow_mixed
         self._admission = Admission(spec, is_reproducible, on_event)
@@ -68,8 +79,11 @@ class RayEnvRunnerGroup:
         self._actor_class = remote(EnvRunner)
         self._on_event = on_event
         self._dispatcher = Dispatcher(rules)
-        self._size = rules.num_runners
+        self._room = room
+        self._metrics = None if run is None else RayMetrics(run)
+        self._next_look = 0.0
         self._actors: dict[int, Any] = {}
+        self._placements: dict[Any, int] = {}
         self._joins: dict[Any, int] = {}
         self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
         self._heartbeats: dict[Any, int] = {}
@@ -95,7 +109,7 @@ class RayEnvRunnerGroup:
     @property
     def num_restarts(self) -> int:
         """Runners replaced since the start."""
-        return max(0, self._num_started - self._size)
+        return max(0, self._num_started - self._dispatcher.num_runners)
 
     def wait_for(self, num_env_runners: int) -> None:
         """Wait until this many runners are ready.
@@ -133,16 +147,21 @@ class RayEnvRunnerGroup:
             del self._weights[outdated]
         return concatenate([self._accepted.pop(task) for task in tasks])
 
+    def publish(self, metrics: Mapping[str, Any]) -> None:
+        """As :class:`distpg.env_runners.EnvRunnerGroup`."""
+        if self._metrics is not None:
+            self._metrics.publish(metrics)
+
     def close(self) -> None:
         """End the runners; work in flight is lost."""
         for actor in self._actors.values():
             ray.kill(actor)
-        for waiting in (self._actors, self._joins, self._calls, self._heartbeats):
+        for waiting in (self._actors, self._placements, self._joins, self._calls, self._heartbeats):
             waiting.clear()
 
     def _wait(self) -> None:
         """Wait until something happens, and do what the dispatcher makes of it."""
-        waiting = [*self._calls, *self._heartbeats, *self._joins]
+        waiting = [*self._calls, *self._heartbeats, *self._joins, *self._placements]
         finished: list[Any] = []
         if waiting:
             finished = self._first_finished(waiting)
@@ -154,7 +173,13 @@ class RayEnvRunnerGroup:
                 self._handle(event)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _WAIT_S
+            self._look_for_room()
             self._handle(TimePassed())
+
+    def _look_for_room(self) -> None:
+        if self._room is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_FOR_ROOM_S
+            self._dispatcher.grow(self._room())
 
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
@@ -181,6 +206,8 @@ class RayEnvRunnerGroup:
             runner = self._joins.pop(reference)
         elif reference in self._heartbeats:
             return self._heard(self._heartbeats.pop(reference), reference)
+        elif reference in self._placements:
+            return Placed(self._placements.pop(reference))  # if it died instead, its join says so
         else:
             return None  # its runner was stopped since
         if runner not in self._actors:
@@ -291,6 +318,7 @@ class RayEnvRunnerGroup:
         self._num_started += 1
         self._steps_before[runner] = 0
         self._actors[runner] = self._actor_class.remote(self._spec)
+        self._placements[self._actors[runner].placed.remote()] = runner
         self._joins[self._actors[runner].join.remote()] = runner
 
     def _stop(self, command: Stop) -> None:

@@ -41,6 +41,7 @@ from distpg.recorder import Clock, Recorder
 from distpg.reproducibility import EnvReuse, verdict_of
 from distpg.results import Result, make_result, read_result, write_result
 from distpg.run_directory import exclusive, load_run_config, new_run_directory, write_atomically
+from distpg.samplers.compile_cache import do_without_cache
 from distpg.schedules import learning_rate
 from distpg.seeding import environment_seed
 from distpg.stopping import Progress, is_finished
@@ -129,6 +130,8 @@ def prepare(
     Raises:
         ConfigError: The environment is not there, or does not suit the policy.
     """
+    if not config.compile_cache:
+        do_without_cache()
     spec = env_spec(config)
     env = inspect_env(spec)
     policy = policy_spec(config, env.observation_size, env.num_actions)
@@ -173,7 +176,7 @@ def _go(
         with interrupts.held():
             recorder.checkpoint(learner, progress)
         if not is_finished(progress, config):
-            config, runners = stack.enter_context(env_runners(config, policy, events, interrupts))
+            config, runners = stack.enter_context(env_runners(config, policy, events, interrupts, run.name))
             _write_config(run, config)
             listeners.on_start(config, run)
             clock.training_begins()
@@ -210,6 +213,7 @@ def iterate(
                 "num_env_runner_restarts": runners.num_restarts,
             }
             recorder.record(metrics, batch, learner, progress)
+        runners.publish(metrics)
         yield metrics
 
 

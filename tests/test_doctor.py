@@ -75,6 +75,17 @@ def test_what_an_environment_depends_on_is_named(
     assert found == code
 
 
+def test_runners_and_sizes_that_suit_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = report_on(
+        capsys, "--env-id", "distpg/Sleep-v0", "--env-kwargs", '{"step_ms": 5, "mean": 3}'
+    )
+    assert code == 0
+    assert "ok    distpg/Sleep-v0 is reproducible: a function of its seed and actions" in lines
+    assert re.fullmatch(r"ok    an episode of random actions: 3\.0 steps \(3 to 3\), [\d.]+ ms", lines[-4])
+    assert re.match(r"ok    it waits \(\d+ % of a CPU here\): --num-env-runners \d+ for the ", lines[-3])
+    assert re.match(r"ok    --episodes-per-iteration \d+ --episodes-per-task \d+: \d+ % busy", lines[-2])
+
+
 def test_an_environment_that_does_not_work(capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = report_on(capsys, "--env-id", "tests.environments:Fails", "--quiet")
     assert code == 1

@@ -14,8 +14,9 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["command_line", "display"],
-    ["evaluation", "replay", "doctor"],
-    ["trainer"],
+    ["benchmark_report"],
+    ["evaluation", "replay", "doctor", "benchmark"],
+    ["advice", "trainer"],
     ["env_runner_groups", "collector"],
     ["plots", "recorder", "history", "video"],
     ["checkpoints", "metrics", "events", "results"],
@@ -24,7 +25,7 @@ FLOORS = [
     ["learner_state", "optimisers"],
     ["network"],
     ["ray_env_runners"],
-    ["ray_cluster", "ray_env_runner", "dispatch"],
+    ["ray_cluster", "ray_env_runner", "ray_metrics", "dispatch"],
     ["fleet", "work"],
     ["messages"],
     ["fingerprint"],
@@ -35,11 +36,13 @@ FLOORS = [
     ["samplers.compile_cache"],
     ["samplers", "env_trace", "verdict_cache"],
     ["envs"],
+    ["sleep_env"],
     ["policies", "baselines", "policy_gradient", "returns"],
     ["episodes"],
     ["schedules", "config_files", "preflight"],
     ["config"],
     ["option_types", "seeding"],
+    ["hardware"],
     ["errors", "numerics", "temporary", "user_cache", "version"],
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -87,7 +90,9 @@ def test_ray_is_imported_only_by_modules_named_for_it(module: str) -> None:
 
 
 def test_import_distpg_is_light() -> None:
-    script = "import sys, distpg; print(*{'ray', 'torch', 'numba', 'matplotlib'} & set(sys.modules))"
+    script = (
+        "import sys, distpg; print(*{'ray', 'torch', 'numba', 'matplotlib', 'gymnasium'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
 

@@ -19,6 +19,7 @@ CLASSIC_CONTROL = sorted(
     for env_id, spec in gymnasium.registry.items()
     if str(spec.entry_point).startswith("gymnasium.envs.classic_control.")
 )
+SLEEP = [EnvSpec("distpg/Sleep-v0", {"step_ms": 0, "length": length}) for length in ("constant", "lognormal")]
 WALK = EnvSpec("tests.environments:Walk")
 
 
@@ -38,10 +39,10 @@ def test_classic_control_is_found_there() -> None:
     assert {"CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1"} <= set(CLASSIC_CONTROL)
 
 
-@pytest.mark.parametrize("env_id", CLASSIC_CONTROL)
-def test_what_is_not_checked_at_each_start_is_checked_here(env_id: str, cache: Path) -> None:
-    assert examine(EnvSpec(env_id)) == Verdict()
-    assert verdict_of(EnvSpec(env_id)) == Verdict()
+@pytest.mark.parametrize("spec", [*map(EnvSpec, CLASSIC_CONTROL), *SLEEP], ids=str)
+def test_what_is_not_checked_at_each_start_is_checked_here(spec: EnvSpec, cache: Path) -> None:
+    assert examine(spec) == Verdict()
+    assert verdict_of(spec) == Verdict()
     assert not cache.exists(), "nothing was found out, so nothing is kept"
 
 

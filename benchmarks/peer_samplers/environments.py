@@ -1,0 +1,47 @@
+"""A virtual environment for each peer under .venv-peers/, made when it is first needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ROOT / ".venv-peers"
+
+
+class PeerError(Exception):
+    """A peer cannot be compared; the message is one line, why."""
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of a peer's environment, which has exactly what its requirement file names.
+
+    distpg itself runs in the environment of the project.
+
+    Raises:
+        PeerError: The environment cannot be made.
+    """
+    if peer == "distpg":
+        return Path(sys.executable)
+    environment = ENVIRONMENTS / peer
+    python, stamp = environment / "bin" / "python", environment / ".installed"
+    requirements = Path(__file__).with_name(f"{peer}.txt")
+    # Other versions, or another Python, call for a new install.
+    wanted = sys.version + "\n" + requirements.read_text(encoding="utf-8")
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return python
+    print(f"Installing {peer} into .venv-peers/{peer} (once; a minute or more) ...", file=sys.stderr)
+    _run([sys.executable, "-m", "venv", "--clear", str(environment)])
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "--requirement", str(requirements)])
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"]
+        raise PeerError(f"cannot be installed: {errors[-1]}")

@@ -1,0 +1,49 @@
+"""What a measurement was taken on, in a line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+
+from distpg.version import installed_version
+
+_PACKAGES = ("distpg", "ray", "torch", "numpy", "gymnasium")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use; a container or taskset may leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hardware_line() -> str:
+    """CPU, memory, system, versions and date of this machine."""
+    packages = [f"{name} {version}" for name in _PACKAGES if (version := installed_version(name))]
+    facts = [
+        _cpu_model(),
+        f"{usable_cpus()} of {os.cpu_count()} CPUs",
+        _memory(),
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+        *packages,
+        f"{datetime.now(timezone.utc):%Y-%m-%d}",
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r"^model name\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return ""
+    return f"{size / 2**30:.1f} GiB"
