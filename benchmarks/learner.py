@@ -18,8 +18,9 @@ from distpg.learner import Learner
 from distpg.policies import PolicySpec, initial_weights, preferences
 from distpg.policy_gradient import policy_gradient_loss, scale_advantages
 
-POLICY = PolicySpec(observation_size=4, num_actions=2, hidden_sizes=TrainConfig().hidden_sizes)
-SHAPES = [(4, 20), (4, 100), (4, 500), (256, 500)]
+USUAL, WIDE = PolicySpec(4, 2, TrainConfig().hidden_sizes), PolicySpec(4, 2, (256, 256))
+# Policy, episodes, and steps of each.
+CASES = [(USUAL, 4, 20), (USUAL, 4, 100), (USUAL, 4, 500), (USUAL, 256, 500), (WIDE, 64, 500)]
 # So small that the weights stay as they are: a policy that has become certain has other arithmetic.
 LR = 1e-9
 
@@ -28,8 +29,8 @@ def make_batch(num_episodes: int, length: int) -> EpisodeBatch:
     rng = np.random.default_rng(0)
     steps = num_episodes * length
     return EpisodeBatch(
-        observations=rng.normal(size=(steps, POLICY.observation_size)).astype(np.float32),
-        actions=rng.integers(POLICY.num_actions, size=steps).astype(np.uint8),
+        observations=rng.normal(size=(steps, 4)).astype(np.float32),
+        actions=rng.integers(2, size=steps).astype(np.uint8),
         returns=rng.normal(50, 10, size=steps).astype(np.float32),
         lengths=np.full(num_episodes, length, np.int32),
         episode_ids=np.arange(num_episodes),
@@ -42,8 +43,8 @@ def make_batch(num_episodes: int, length: int) -> EpisodeBatch:
 class AutogradLearner:
     """The same update as a textbook on torch has it."""
 
-    def __init__(self) -> None:
-        weights = initial_weights(POLICY.layer_sizes, seed=0)
+    def __init__(self, policy: PolicySpec) -> None:
+        weights = initial_weights(policy.layer_sizes, seed=0)
         self._parameters = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
         self._adam = torch.optim.Adam(self._parameters.values(), lr=LR, foreach=False)
 
@@ -67,18 +68,18 @@ class AutogradLearner:
         assert all(bool(parameter.isfinite().all()) for parameter in self._parameters.values())
 
 
-def learners() -> dict[str, Callable[[EpisodeBatch], object]]:
-    found: dict[str, Callable[[EpisodeBatch], object]] = {"autograd": AutogradLearner().update}
+def learners(policy: PolicySpec) -> dict[str, Callable[[EpisodeBatch], object]]:
+    found: dict[str, Callable[[EpisodeBatch], object]] = {"autograd": AutogradLearner(policy).update}
     for threads in (1, 2):
         found[f"{threads} thread" + "s" * (threads > 1)] = Learner(
-            TrainConfig(lr=LR, learner_threads=threads), POLICY
+            TrainConfig(lr=LR, learner_threads=threads), policy
         ).update
     return found
 
 
-def milliseconds(batch: EpisodeBatch, repetitions: int) -> dict[str, list[float]]:
+def milliseconds(policy: PolicySpec, batch: EpisodeBatch, repetitions: int) -> dict[str, list[float]]:
     """Of each learner's updates, some of each in turn: what disturbs the machine disturbs all."""
-    updates = learners()
+    updates = learners(policy)
     times: dict[str, list[float]] = {name: [] for name in updates}
     for _ in range(repetitions // 10):
         for name, update in updates.items():
@@ -90,9 +91,9 @@ def milliseconds(batch: EpisodeBatch, repetitions: int) -> dict[str, list[float]
     return times
 
 
-def peak_mib(name: str, num_episodes: int, length: int) -> float:
+def peak_mib(name: str, policy: PolicySpec, num_episodes: int, length: int) -> float:
     """Memory that updates take beyond the batch, in a process of their own."""
-    update = learners()[name]
+    update = learners(policy)[name]
     update(make_batch(1, 2))  # what the libraries themselves take
     batch = make_batch(num_episodes, length)
     before = memory_mib("VmRSS")
@@ -111,17 +112,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=300, help="of updates up to 2,000 steps")
     options = parser.parse_args()
-    print(f"distpg {distpg.__version__}, torch {torch.__version__}; layers {POLICY.layer_sizes}")
-    for num_episodes, length in SHAPES:
+    print(f"distpg {distpg.__version__}, torch {torch.__version__}")
+    for policy, num_episodes, length in CASES:
         batch = make_batch(num_episodes, length)
         small = num_episodes * length <= 2000
-        times = milliseconds(batch, options.repetitions if small else options.repetitions // 10)
-        print(f"{num_episodes} episodes, {batch.num_steps:,} steps, {batch.nbytes / 2**20:.2f} MiB:")
+        times = milliseconds(policy, batch, options.repetitions if small else options.repetitions // 10)
+        print(
+            f"{num_episodes} episodes, {batch.num_steps:,} steps, {batch.nbytes / 2**20:.2f} MiB, "
+            f"layers {policy.layer_sizes}:"
+        )
         for name, values in times.items():
             low, median, high = statistics.quantiles(values, n=4)
             ratio = statistics.median(old / new for old, new in zip(times["autograd"], values, strict=True))
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                memory = pool.apply(peak_mib, (name, num_episodes, length))
+                memory = pool.apply(peak_mib, (name, policy, num_episodes, length))
             print(
                 f"  {name:9} {median:8.3f} ms (quartiles {low:.3f} and {high:.3f}), "
                 f"{ratio:5.2f} times as fast as autograd, {memory:6.1f} MiB beyond the batch"

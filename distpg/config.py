@@ -112,7 +112,7 @@ class TrainConfig:
     compile_cache: bool = True
     """Whether compiled code is kept in the user's cache directory, for the next start"""
     learner_threads: int = 1
-    """Threads of the gradient computation; more than one help from some thousand steps an iteration"""
+    """Threads of the gradient computation; they help with wide layers and many thousand steps an iteration"""
 
     def __post_init__(self) -> None:
         for option in fields(self):

@@ -311,7 +311,7 @@ def test_neither_threads_nor_alignment_change_a_bit(options: dict) -> None:
         config = TrainConfig(learner_threads=threads, hidden_sizes=(16,), **options)
         here = Learner(config, policy_spec(config, 3, 2))
         for seed in range(3):
-            batch = make_batch([700, 1, 1300, 40], seed=seed)
+            batch = make_batch([700, 1, 1300, 400, 2000], seed=seed)
             here.update(
                 dataclasses.replace(
                     batch,
@@ -319,7 +319,7 @@ def test_neither_threads_nor_alignment_change_a_bit(options: dict) -> None:
                     returns=moved(batch.returns, offset),
                     actions=moved(batch.actions, offset),
                     lengths=moved(batch.lengths, offset),
-                    log_probs=moved(np.full(2041, -0.7, np.float32), offset),
+                    log_probs=moved(np.full(4401, -0.7, np.float32), offset),
                 )
             )
         digests.add(weights_digest(here.weights))

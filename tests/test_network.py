@@ -44,20 +44,20 @@ def test_gradient_against_autograd(sizes: tuple[int, ...], num_chunks: float) ->
 
 def test_outputs_are_the_preferences_that_runners_compute() -> None:
     weights = initial_weights((4, 16, 3), seed=2)
-    inputs = RNG.normal(size=(1500, 4)).astype(np.float32)
-    outputs = np.zeros((1500, 3), np.float32)
+    inputs = RNG.normal(size=(3000, 4)).astype(np.float32)
+    outputs = np.zeros((3000, 3), np.float32)
 
     def keep(h: torch.Tensor, rows: slice) -> tuple[None, Sums]:
         outputs[rows] = h.numpy().T
         return None, ()
 
-    gradient, sums = Network(weights).differentiate(1500, inputs.__getitem__, keep)
+    gradient, sums = Network(weights).differentiate(3000, inputs.__getitem__, keep)
     np.testing.assert_allclose(outputs, preferences(weights, inputs), atol=1e-6)
     assert not gradient.any()
     assert sums == ()
 
 
-@pytest.mark.parametrize("num_rows", [1, 1024, 7000])
+@pytest.mark.parametrize("num_rows", [1, 2048, 15_000])
 def test_threads_change_no_bit(num_rows: int) -> None:
     weights = initial_weights((4, 64, 64, 2), seed=1)
     inputs = RNG.normal(size=(num_rows, 4)).astype(np.float32)
@@ -78,12 +78,12 @@ def test_an_error_in_a_chunk_is_the_callers(num_threads: int) -> None:
         raise ValueError(f"rows from {rows.start}")
 
     with pytest.raises(ValueError, match="rows from 0"):
-        network.differentiate(3000, np.zeros((3000, 4), np.float32).__getitem__, fail)
+        network.differentiate(5000, np.zeros((5000, 4), np.float32).__getitem__, fail)
 
 
 def test_rows_at_a_time_by_hand() -> None:
     assert [rows_per_chunk(sizes) for sizes in ((4, 128, 2), (1, 1024), (4096, 2), (2**20, 2))] == [
-        *(1024, 1024, 256, 32)
+        *(2048, 1024, 256, 32)
     ]
 
 

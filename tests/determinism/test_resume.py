@@ -198,7 +198,8 @@ def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
 ) -> None:
     raised, straight = in_tmp_path / "raised", in_tmp_path / "straight"
     shutil.copytree(finished, raised)
-    distpg.resume(raised, max_iterations=15)
+    # The threads are no limit, but may be changed too.
+    distpg.resume(raised, max_iterations=15, learner_threads=2)
     distpg.train(config(straight, max_iterations=15))
     assert content(raised) == content(straight)
     assert json.loads((raised / "config.json").read_text())["max_iterations"] == 15
