@@ -1,4 +1,4 @@
-"""Many runners of an environment that sleeps, against one, and at several policy lags against the simulator."""
+"""Many runners of a sleeping environment against one, and at several policy lags against the simulator."""
 
 import argparse
 import time
@@ -32,7 +32,7 @@ def configuration(options: argparse.Namespace, runners: int, each: int, length: 
 
 
 def measured(config: TrainConfig, runners: int, first: int, last: int) -> tuple[float, float]:
-    """Steps a second, and the share of the runners' time spent playing, from one iteration's end to another's."""
+    """Steps a second, and the share of the runners' time spent playing, between the ends of two iterations."""
     from distpg.ray_env_runners import RayEnvRunnerGroup
 
     rules = Rules(num_runners=runners, start_timeout_s=300)
@@ -72,8 +72,8 @@ def main() -> None:
         one, _ = measured(configuration(options, 1, 4, "constant", 0), 1, 1, 5)
         many, _ = measured(configuration(options, runners, 4, "constant", 0), runners, 1, 9)
         print(
-            f"{runners} runners, {4 * runners} episodes of {options.mean} steps of {options.step_ms:g} ms, one a "
-            f"task: {many:,.0f} steps/s, one runner {one:,.1f}: {100 * many / one / runners:.1f} % of "
+            f"{runners} runners, {4 * runners} episodes of {options.mean} steps of {options.step_ms:g} ms, "
+            f"one a task: {many:,.0f} steps/s, one runner {one:,.1f}: {100 * many / one / runners:.1f} % of "
             f"{runners} times",
             flush=True,
         )
