@@ -73,8 +73,8 @@ def main() -> None:
         many, _ = measured(configuration(options, runners, 4, "constant", 0), runners, 1, 9)
         print(
             f"{runners} runners, {4 * runners} episodes of {options.mean} steps of {options.step_ms:g} ms, "
-            f"one a task: {many:,.0f} steps/s, one runner {one:,.1f}: {100 * many / one / runners:.1f} % of "
-            f"{runners} times",
+            f"one a task: {many:,.0f} steps/s, one runner {one:,.1f}: "
+            f"{100 * many / one / runners:.1f} % of {runners} times",
             flush=True,
         )
         for lag in options.policy_lag:
@@ -84,8 +84,8 @@ def main() -> None:
             rate, share = measured(config, runners, first, last)
             simulated = utilisation_of(lengths, runners, 16, lag)
             print(
-                f"lognormal lengths, 16 episodes a runner, lag {lag}: {100 * share:.1f} % of the runners' time "
-                f"in use, {100 * simulated:.1f} % in the simulator ({rate:,.0f} steps/s)",
+                f"lognormal lengths, 16 episodes a runner, lag {lag}: {100 * share:.1f} % of the runners' "
+                f"time in use, {100 * simulated:.1f} % in the simulator ({rate:,.0f} steps/s)",
                 flush=True,
             )
 
