@@ -32,7 +32,7 @@ def configuration(options: argparse.Namespace, runners: int, each: int, length: 
 
 
 def measured(config: TrainConfig, runners: int, first: int, last: int) -> tuple[float, float]:
-    """Steps a second, and the share of the runners' time spent playing, between the ends of two iterations."""
+    """Steps a second, and the share of the runners' time in use, between the ends of two iterations."""
     from distpg.ray_env_runners import RayEnvRunnerGroup
 
     rules = Rules(num_runners=runners, start_timeout_s=300)
