@@ -6,3 +6,5 @@ export RAY_AUTH_MODE=token
 # A host that goes silent is noticed after 10 s; Ray's defaults make whoever waits for it hang for minutes.
 export RAY_grpc_client_keepalive_time_ms=5000
 export RAY_grpc_client_keepalive_timeout_ms=5000
+# PyTorch publishes builds without CUDA, gigabytes smaller, in an index of their own (see its installation page):
+# export PIP_EXTRA_INDEX_URL=...

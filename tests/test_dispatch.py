@@ -14,6 +14,7 @@ from distpg.messages import (
     GiveUp,
     Heard,
     Joined,
+    Placed,
     Rules,
     Search,
     Send,
@@ -263,3 +264,39 @@ def test_a_task_does_not_go_back_to_where_it_failed() -> None:
     # That one dies. The first is idle still, and not asked to fail it again: the third will be free.
     assert dispatcher.handle(Died(1), 2.0) == [Ask(0), Start(3)]
     assert dispatcher.handle(Answered(2, 1.0, 9, ("c",)), 3.0)[-1] == Send(2, (first,), "elsewhere")
+
+
+def test_a_runner_waits_for_room_on_the_cluster_as_long_as_it_takes() -> None:
+    dispatcher = Dispatcher(Rules(num_runners=2, start_timeout_s=10.0, waits_for_room=True))
+    assert dispatcher.handle(TimePassed(), 0.0) == [Start(0), Start(1)]
+    dispatcher.handle(Placed(0), 1.0)
+    dispatcher.handle(Joined(0), 2.0)
+    for now in range(3, 500):
+        assert dispatcher.handle(TimePassed(), float(now)) == []
+    # From here on it has its CPUs: now it must become ready.
+    dispatcher.handle(Placed(1), 500.0)
+    for now in range(501, 511):
+        assert dispatcher.handle(TimePassed(), float(now)) == []
+    assert dispatcher.handle(TimePassed(), 510.1)[0] == Stop(1, "not started")
+
+
+def test_where_a_cluster_grows_more_runners_are_started() -> None:
+    dispatcher = dispatcher_with(1)
+    dispatcher.grow(3)
+    dispatcher.grow(2)  # never fewer: lost machines come back
+    assert dispatcher.handle(TimePassed(), 1.0) == [Start(1), Start(2)]
+    assert dispatcher.num_runners == 3
+
+
+def test_a_call_is_for_one_set_of_weights_and_the_oldest_iteration_goes_first() -> None:
+    dispatcher = dispatcher_with(1)
+    warm_up, *_ = tasks_of_iteration(0, 1, 1, 0)
+    dispatcher.add([warm_up], 0.0)
+    dispatcher.handle(Answered(0, 0.001, 10, ("a",)), 0.001)
+    earlier, later = tasks_of_iteration(1, 2, 1, 0), tasks_of_iteration(2, 2, 1, 1)
+    assert dispatcher.add(earlier, 1.0) == [Send(0, tuple(earlier))]
+    assert dispatcher.add(later, 1.0) == []
+    *_, send = dispatcher.handle(Answered(0, 0.001, 10, ("b", "c")), 1.1)
+    assert send == Send(0, tuple(later))
+    assert dispatcher.is_finished(earlier[0])
+    assert not dispatcher.is_finished(later[0])
