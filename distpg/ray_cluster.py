@@ -22,11 +22,6 @@ _OBJECT_STORE_BYTES = 256 * 2**20
 _RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
 
 
-# A host that falls silent (no power, no network) resets no connection: Ray would wait for minutes.
-_KEEPALIVE = {
-    "RAY_grpc_client_keepalive_time_ms": "5000",
-    "RAY_grpc_client_keepalive_timeout_ms": "5000",
-}
 _NOT_SHIPPED = ("runs/", ".venv/", ".git/", "__pycache__/")
 
 # A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
@@ -64,9 +59,6 @@ def ray_cluster(address: str | None, working_directory: str | None = None) -> It
                 "Set RAY_AUTH_MODE=token in the environment, or leave the import of ray to distpg.",
             )
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-    else:
-        for name, value in _KEEPALIVE.items():
-            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

@@ -67,7 +67,8 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for name in TrainConfig.__dataclass_fields__:
-        assert f"--{name.replace('_', '-')}" in text
+        option = name.replace("_", "-")
+        assert f"--{option}" in text or f"--no-{option}" in text
     assert text.count("(default:") >= len(TrainConfig.__dataclass_fields__)
 
 

@@ -12,6 +12,7 @@ from distpg.envs import EnvSpec, make_env
 from distpg.errors import EnvironmentIdError
 from distpg.policies import PolicySpec, initial_weights
 from distpg.seeding import environment_seed
+from tests.conftest import collect
 
 POLICY = PolicySpec(1, 2, (4,))
 
@@ -19,8 +20,8 @@ POLICY = PolicySpec(1, 2, (4,))
 def lengths_of(kwargs: dict, num_episodes: int) -> np.ndarray:
     config = TrainConfig(env_id="distpg/Sleep-v0", env_kwargs={"step_ms": 0, **kwargs}, seed=11)
     group = InProcessEnvRunnerGroup(env_runner_spec(config, POLICY))
-    batch = group.collect(
-        tasks_of_iteration(0, num_episodes, 500, 0), initial_weights(POLICY.layer_sizes, seed=0)
+    batch = collect(
+        group, tasks_of_iteration(0, num_episodes, 500, 0), initial_weights(POLICY.layer_sizes, seed=0)
     )
     group.close()
     assert batch.terminated.all(), "no episode is cut by the limit"
