@@ -36,7 +36,7 @@ from distpg.messages import (
 from distpg.work import Work
 
 # A call costs about a millisecond whatever is in it. Tasks travel together until a call has this much work.
-_SECONDS_PER_CALL = 0.02
+_SECONDS_PER_CALL = 0.05
 _WEIGHT_OF_NEW_TIMING = 0.3
 # A call that lasts so many times as long as expected, and so long, is looked into: its runner may be slow.
 _SUSPICIOUS_TIMES = 1.5
