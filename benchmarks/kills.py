@@ -20,7 +20,11 @@ METHODS = [
     [*("--baseline", baseline, "--optimiser", optimiser), *schedule]
     for baseline in ("none", "episode", "batch", "timestep", "value")
     for optimiser in ("adam", "sgd")
-    for schedule in ([], ["--lr-schedule", "linear", "--lr-decay-env-steps", "20000"])
+    for schedule in (
+        [],
+        ["--lr-schedule", "linear", "--lr-decay-env-steps", "20000"],
+        ["--policy-lag", "2"],
+    )
 ]
 SIGNALS = {"kill": signal.SIGKILL, "int": signal.SIGINT, "term": signal.SIGTERM}
 AFTER = "after the end"

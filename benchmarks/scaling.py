@@ -1,6 +1,7 @@
 """Many runners of a sleeping environment against one, and at several policy lags against the simulator."""
 
 import argparse
+import contextlib
 import time
 
 from distpg.collector import Collector
@@ -10,52 +11,67 @@ from distpg.envs import env_spec, make_env
 from distpg.messages import Rules
 from distpg.policies import PolicySpec, initial_weights
 from distpg.ray_cluster import ray_cluster
-from distpg.seeding import environment_seed
+from distpg.seeding import environment_seeds
 from distpg.sleep_env import ENV_ID
 from tests.faults.simulator import utilisation_of
 
 POLICY = PolicySpec(1, 2, (8,))
 
 
-def configuration(options: argparse.Namespace, runners: int, each: int, length: str, lag: int) -> TrainConfig:
+def configuration(
+    options: argparse.Namespace, episodes: int, length: str, iterations: int, lag: int = 0
+) -> TrainConfig:
     return resolve_config(
         TrainConfig(
             env_id=ENV_ID,
             env_kwargs={"step_ms": options.step_ms, "length": length, "mean": options.mean},
-            episodes_per_iteration=runners * each,
+            episodes_per_iteration=episodes,
             episodes_per_task=1,
             policy_lag=lag,
+            max_iterations=iterations,
             env_reuse="always",
         ),
         None,
     )
 
 
-def measured(config: TrainConfig, runners: int, first: int, last: int) -> tuple[float, float]:
-    """Steps a second, and the share of the runners' time in use, between the ends of two iterations."""
+@contextlib.contextmanager
+def group_of(runners: int, config: TrainConfig):
     from distpg.ray_env_runners import RayEnvRunnerGroup
 
     rules = Rules(num_runners=runners, start_timeout_s=300)
     group = RayEnvRunnerGroup(env_runner_spec(config, POLICY), 1 / 32, rules, on_event=lambda event: None)
     group.wait_for(runners)
-    collector, weights = Collector(config, group), initial_weights(POLICY.layer_sizes, 0)
+    with contextlib.closing(group):
+        yield group
+
+
+def measured(config: TrainConfig, group, start: int, first: int, last: int) -> tuple[float, float]:
+    """Steps a second, and the share of the runners' time in use, between the ends of two iterations.
+
+    Args:
+        start: Iterations that the group has played before; the others count from there.
+    """
+    weights = initial_weights(POLICY.layer_sizes, 0)
+    collector = Collector(config, group, start, [weights] * min(start, config.policy_lag))
     steps, ends = 0, []
-    for iteration in range(last + 1):
-        batch = collector.collect(iteration, weights)
-        steps += batch.num_steps if iteration > first else 0
+    for iteration in range(config.max_iterations - start):
+        batch = collector.collect(start + iteration, weights)
+        steps += batch.num_steps if first < iteration <= last else 0
         now = time.monotonic()
         started = sum(now - runner.since for runner in group._dispatcher._fleet.working)
         ends.append((now, sum(group.times.sampling_s.values()) + started))
-    group.close()
-    (start, played_before), (end, played) = ends[first], ends[last]
-    return steps / (end - start), (played - played_before) / (runners * (end - start))
+    (begin, played_before), (end, played) = ends[first], ends[last]
+    return steps / (end - begin), (played - played_before) / (group.num_healthy * (end - begin))
 
 
-def lengths_of(config: TrainConfig, count: int) -> list[int]:
+def lengths_of(config: TrainConfig, start: int) -> list[int]:
+    """Of the episodes of the iterations from ``start`` on."""
     env = make_env(env_spec(config)).unwrapped
     found = []
-    for episode in range(count):
-        env.reset(seed=environment_seed(config.seed, episode))
+    size = config.episodes_per_iteration
+    for seed in environment_seeds(config.seed, start * size, (config.max_iterations - start) * size):
+        env.reset(seed=seed)
         found.append(env._length)
     return found
 
@@ -69,25 +85,34 @@ def main() -> None:
     options = parser.parse_args()
     runners = options.num_env_runners
     with ray_cluster(None):
-        one, _ = measured(configuration(options, 1, 4, "constant", 0), 1, 1, 5)
-        many, _ = measured(configuration(options, runners, 4, "constant", 0), runners, 1, 9)
+        rates = []
+        for number in (1, runners):
+            config = configuration(options, 4 * number, "constant", 8)
+            with group_of(number, config) as group:
+                rates.append(measured(config, group, 0, 1, 7)[0])
+        one, many = rates
         print(
             f"{runners} runners, {4 * runners} episodes of {options.mean} steps of {options.step_ms:g} ms, "
             f"one a task: {many:,.0f} steps/s, one runner {one:,.1f}: "
             f"{100 * many / one / runners:.1f} % of {runners} times",
             flush=True,
         )
-        for lag in options.policy_lag:
-            config = configuration(options, runners, 16, "lognormal", lag)
-            first, last = lag, 2 * lag + 4
-            lengths = lengths_of(config, (last + lag + 1) * config.episodes_per_iteration)
-            rate, share = measured(config, runners, first, last)
-            simulated = utilisation_of(lengths, runners, 16, lag)
-            print(
-                f"lognormal lengths, 16 episodes a runner, lag {lag}: {100 * share:.1f} % of the runners' "
-                f"time in use, {100 * simulated:.1f} % in the simulator ({rate:,.0f} steps/s)",
-                flush=True,
-            )
+        if not options.policy_lag:
+            return
+        with group_of(runners, configuration(options, 16 * runners, "lognormal", 1)) as group:
+            start = 0
+            for lag in options.policy_lag:
+                first, last = lag, 2 * lag + 4
+                end = start + last + lag + 1
+                config = configuration(options, 16 * runners, "lognormal", end, lag)
+                simulated = utilisation_of(lengths_of(config, start), runners, 16, lag)
+                rate, share = measured(config, group, start, first, last)
+                start = end
+                print(
+                    f"lognormal lengths, 16 episodes a runner, lag {lag}: {100 * share:.1f} % of the "
+                    f"runners' time in use, {100 * simulated:.1f} % in the simulator ({rate:,.0f} steps/s)",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ def cases() -> Iterator[dict]:
                 "episodes_per_iteration": episodes,
                 "episodes_per_task": per_task,
             }
+    for lag in (1, 2, 4):
+        yield {"policy_lag": lag}
     for policy, baseline, returns in METHODS:
         yield {"policy": policy, "baseline": baseline, "returns": returns}
 
