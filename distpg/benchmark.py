@@ -267,13 +267,14 @@ class _Player:
         self._config = config
         self._runners = runners
         self._collector = Collector(config, runners)
-        self._learner = Learner(config, policy)
-        self._weights = self._learner.weights
+        self._policy = policy
         self._train = train
         self._next = 0
 
     def play(self, iterations: int) -> Repetition:
-        """The next iterations, measured."""
+        """The next iterations, measured. Training starts anew, so that every repetition does the same."""
+        learner = Learner(self._config, self._policy)
+        weights = learner.weights
         before = _Clocks.of(self._runners)
         start = time.perf_counter()
         episodes = steps = tasks = 0
@@ -281,12 +282,12 @@ class _Player:
         split = TimeSplit(0, 0, 0, 0, 0)
         for iteration in range(self._next, self._next + iterations):
             cpu_start = time.process_time()
-            batch = self._collector.collect(iteration, self._weights)
+            batch = self._collector.collect(iteration, weights)
             cpu += time.process_time() - cpu_start
             if self._train:
                 gradient = -time.perf_counter()
-                self._learner.update(batch)
-                self._weights = self._learner.weights
+                learner.update(batch)
+                weights = learner.weights
                 gradient += time.perf_counter()
                 gradient_of_all += gradient
             episodes, steps = episodes + batch.num_episodes, steps + batch.num_steps
