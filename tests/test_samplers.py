@@ -2,7 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from distpg.envs import EnvSpec
+from distpg.envs import EnvSpec, make_env
 from distpg.errors import EpisodeError
 from distpg.policies import choose, initial_weights, preferences, softmax
 from distpg.samplers.gymnasium_sampler import GymnasiumSampler
@@ -111,3 +111,29 @@ def test_steps_are_counted_for_whoever_asks() -> None:
     sampler = GymnasiumSampler(EnvSpec("CartPole-v1"), spec, seed=0)
     played = sampler.sample(0, 5, initial_weights(spec.layer_sizes, 0))
     assert sampler.steps == played.lengths.sum() + 5
+
+
+@pytest.mark.parametrize("watched", [0, 2, None])
+def test_episodes_end_at_the_limit_whichever_lane_keeps_its_wrappers(watched: int | None) -> None:
+    """As in a replay with a video, whose episode's environment is wrapped once more."""
+    env = EnvSpec("CartPole-v1", max_episode_steps=5)
+
+    def make(lane: int) -> gymnasium.Env:
+        plain = make_env(env)
+        return gymnasium.Wrapper(plain) if lane == watched else plain
+
+    played = GymnasiumSampler(env, SPEC, seed=11, make=make).sample(7, 3, WEIGHTS)
+    assert played.lengths.tolist() == [5, 5, 5]
+    assert not played.terminated.any()
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"])
+def test_without_wrappers_an_environment_plays_the_same(env_id: str) -> None:
+    spec = policy_spec(env_id)
+    weights = initial_weights(spec.layer_sizes, seed=0)
+    plain = GymnasiumSampler(EnvSpec(env_id), spec, seed=4).sample(0, 3, weights)
+    wrapped = GymnasiumSampler(
+        EnvSpec(env_id), spec, seed=4, make=lambda lane: gymnasium.Wrapper(make_env(EnvSpec(env_id)))
+    ).sample(0, 3, weights)
+    for name in ("observations", "actions", "rewards", "lengths", "terminated"):
+        assert getattr(plain, name).tobytes() == getattr(wrapped, name).tobytes()

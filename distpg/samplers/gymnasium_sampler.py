@@ -71,7 +71,8 @@ class GymnasiumSampler:
         while len(self._envs) < num_episodes:
             env, limit = without_wrappers(self._make(len(self._envs)))
             self._envs.append(env)
-            self._limit = _NO_LIMIT if limit is None else limit
+            if limit is not None:  # the same for all; some may be in wrappers that keep theirs to themselves
+                self._limit = limit
             self._first_action = first_action(env)
             self._shape = env.observation_space.shape or ()
         self._policy.load(weights)
@@ -93,7 +94,7 @@ class GymnasiumSampler:
         seeds = environment_seeds(self._seed, first_episode, len(record.rewards), self._play.seed_stream)
         for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
             try:
-                record.observations[lane, 0] = self._checked(env.reset(seed=seed)[0])
+                record.observations[lane, 0] = self._checked(env.reset(seed=seed, options=None)[0])
             except Exception as error:
                 raise self._failure(error, first_episode + lane, 0) from error
             self.steps += 1
