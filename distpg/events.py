@@ -13,6 +13,7 @@ from typing import Any
 from distpg.run_directory import storage_error, strict_json
 
 Event = dict[str, Any]
+_LONGEST_LIST = 4
 
 # What was found out about the environment before the run, or shown by an audit during it.
 _AGAINST_REPRODUCIBLE = ("not_reproducible", "answers_differ", "env_runner_mixed")
@@ -81,6 +82,15 @@ def _reason(event: Event) -> str | None:
 def describe(event: Event) -> str:
     """An event in one line for people: its kind, then what is known of it."""
     details = ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in event.items() if key != "event" and value != []
+        f"{key.replace('_', ' ')} {_shortened(value)}"
+        for key, value in event.items()
+        if key != "event" and value != []
     )
     return f"{event['event'].replace('_', ' ')}: {details}"
+
+
+def _shortened(value: Any) -> Any:
+    """A long list by its ends: a call may hold hundreds of tasks."""
+    if isinstance(value, list) and len(value) > _LONGEST_LIST:
+        return f"[{value[0]}, {value[1]}, … {value[-1]}]"
+    return value
