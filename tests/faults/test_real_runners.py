@@ -13,6 +13,7 @@ from distpg import ray_env_runner, ray_env_runners
 from distpg.config import TrainConfig
 from distpg.env_runners import InProcessEnvRunnerGroup, env_runner_spec, tasks_of_iteration
 from distpg.errors import EnvRunnersError, EpisodeError
+from distpg.fingerprint import numerics_digest
 from distpg.messages import Rules
 from distpg.policies import initial_weights
 from distpg.ray_env_runners import RayEnvRunnerGroup
@@ -180,17 +181,24 @@ def test_runners_import_no_torch_and_are_small() -> None:
 
     @ray.remote(num_cpus=FEW_CPUS, concurrency_groups={"heartbeat": 1})
     class Probe(ray_env_runner.EnvRunner):
-        def probe(self) -> tuple[bool, float]:
+        def probe(self) -> tuple[bool, int, int]:
             import sys
 
-            status = Path("/proc/self/status").read_text()
-            (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
-            return "torch" in sys.modules, int(line.split()[1]) / 1024
+            lines = Path("/proc/self/status").read_text().splitlines()
+            sizes = {
+                line.split(":")[0]: int(line.split()[1]) // 1024
+                for line in lines
+                if "Rss" in line or "RSS" in line
+            }
+            return "torch" in sys.modules, sizes["RssAnon"], sizes["VmRSS"]
 
     policy = policy_spec()
+    numerics_digest(policy)  # the first process compiles, as the learner's does in a run; others load
     actor = Probe.remote(env_runner_spec(TrainConfig(env_reuse="always"), policy))
     ray.get(actor.join.remote())
-    has_torch, mib = ray.get(actor.probe.remote())
+    has_torch, own_mib, mib = ray.get(actor.probe.remote())
     ray.kill(actor)
     assert not has_torch
-    assert mib <= 200
+    # Half of what it maps are libraries, LLVM's above all, which all runners of a machine share.
+    assert own_mib <= 120
+    assert mib <= 230
