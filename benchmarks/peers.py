@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.peer_samplers.comparison import NAMES, Comparison
 from benchmarks.peer_samplers.environments import ROOT
+from distpg.hardware import cpu_model
 
 PACKAGES = {"distpg": "distpg", "rllib": "ray", "sb3": "stable-baselines3", "torchrl": "torchrl"}
 POLICIES = ["untrained", "trained"]
@@ -29,13 +30,8 @@ def spread(values: list[float], digits: int) -> dict[str, float] | None:
 
 
 def machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     load = round(os.getloadavg()[0], 2)
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.system(), "load_at_start": load}
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "system": platform.system(), "load_at_start": load}
 
 
 def as_json(comparison: Comparison, started: dict[str, Any]) -> dict[str, Any]:

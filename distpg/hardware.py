@@ -22,7 +22,7 @@ def hardware_line() -> str:
     """CPU, memory, system, versions and date of this machine."""
     packages = [f"{name} {version}" for name in _PACKAGES if (version := installed_version(name))]
     facts = [
-        _cpu_model(),
+        cpu_model(),
         f"{usable_cpus()} of {os.cpu_count()} CPUs",
         _memory(),
         f"{platform.system()} {platform.release()}",
@@ -33,7 +33,8 @@ def hardware_line() -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, as the system tells it."""
     try:
         found = re.search(r"^model name\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
