@@ -8,12 +8,11 @@ order of the tasks.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from distpg.env_runners import Task
-from distpg.fleet import Fleet, Runner
+from distpg.fleet import Fleet
 from distpg.messages import (
     Accept,
     Answered,
@@ -29,30 +28,23 @@ from distpg.messages import (
     RunnerId,
     Search,
     Send,
+    Skipped,
     Start,
     Stop,
     TimePassed,
+    Withdraw,
 )
-from distpg.work import Work
+from distpg.work import QUARANTINE_S, Backlog, Work
 
 # A call costs about a millisecond whatever is in it. Tasks travel together until a call has this much work.
 _SECONDS_PER_CALL = 0.05
-_WEIGHT_OF_NEW_TIMING = 0.3
-# A call that lasts so many times as long as expected, and so long, is looked into: its runner may be slow.
-_SUSPICIOUS_TIMES = 1.5
-_SUSPICIOUS_S = 0.1
-# A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
-_SLOW = 0.5
-_QUIET_S = 1.0
+# Where tasks are shorter, a second call waits behind the first, so that the way there and back and the
+# dispatcher's own time, which grows with the number of runners, are nobody's idle time.
+_SHORT_S = 1.0
 # Looking for slow runners takes a time that grows with their number: a pause for each keeps it in bounds. So
 # does asking no more than this many suspicious ones at a time, where the dispatcher itself is what is slow.
 _HEDGE_PAUSE_S = 1e-4
 _MOST_ASKED = 64
-# What killed twice waits so long. Where a node is lost, the deaths of all its runners are known by then: else
-# its last task would be given to one of the dead after the other, and seem to have killed them.
-_QUARANTINE_S = 1.0
-# A working runner is asked how far it is after this share of the time that makes it silent, or of its call.
-_ASK_AFTER = 0.25
 
 
 class Dispatcher:
@@ -63,16 +55,9 @@ class Dispatcher:
         self._fleet = Fleet(
             rules.num_runners, rules.silent_after_s, rules.start_timeout_s, rules.waits_for_room
         )
-        self._pending: deque[Task] = deque()
-        # Second tries and audits, with the runners that should not be the ones to do them.
-        self._elsewhere: deque[tuple[Task, set[RunnerId]]] = deque()
-        # Tasks that killed again, with the time at which they may be tried once more.
-        self._quarantine: deque[tuple[float, Task]] = deque()
-        self._work: dict[Task, Work] = {}
-        self._unfinished: set[Task] = set()
-        self._seconds_per_task: float | None = None
+        self._backlog = Backlog()
         self._deaths = 0
-        self._roll_call = -_QUARANTINE_S
+        self._roll_call = -QUARANTINE_S
         self._next_hedge = 0.0
 
     @property
@@ -83,11 +68,11 @@ class Dispatcher:
     @property
     def done(self) -> bool:
         """Whether every task has all the answers that it needs."""
-        return not self._unfinished
+        return not self._backlog.unfinished
 
     def is_finished(self, task: Task) -> bool:
         """Whether a task has all the answers that it needs."""
-        return task not in self._unfinished
+        return task not in self._backlog.unfinished
 
     @property
     def num_runners(self) -> int:
@@ -98,21 +83,17 @@ class Dispatcher:
         """Use this many runners, if that is more than now; they are started by the next event."""
         self._fleet.size = max(self._fleet.size, num_runners)
 
-    def add(self, tasks: Iterable[Task], now: float) -> list[Command]:
+    def add(self, tasks: Sequence[Task], now: float) -> list[Command]:
         """Take on more tasks; earlier ones are handed out first."""
         self._fleet.tick(now)
-        for task in tasks:
-            self._work[task] = Work(needs_second=self._rules.is_audited(task))
-            self._unfinished.add(task)
-            self._pending.append(task)
+        self._backlog.add(tasks, self._rules.audited(tasks))
         return self._hand_out(now)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """What to do now that this has happened. Events of runners already gone change nothing."""
         commands: list[Command] = []
         self._fleet.tick(now)
-        while self._quarantine and self._quarantine[0][0] <= now:
-            self._pending.appendleft(self._quarantine.popleft()[1])
+        self._backlog.end_quarantine(now)
         if isinstance(event, TimePassed):
             for runner in self._fleet.overdue(now):
                 commands.append(Stop(runner.number, "silent" if runner.is_ready else "not started"))
@@ -127,6 +108,9 @@ class Dispatcher:
             self._fleet.hear(event.runner, event.steps, now)
         elif isinstance(event, Answered):
             commands += self._take(event, now)
+        elif isinstance(event, Skipped):
+            for task in reversed(self._fleet.finish(event.runner, now)):
+                self._backlog.release(task, event.runner)
         else:
             commands += self._lose(event.runner, now)
         if self._fleet.is_hopeless:
@@ -139,11 +123,11 @@ class Dispatcher:
 
     def _take(self, event: Answered, now: float) -> list[Command]:
         """The answers of a call."""
-        tasks = self._fleet.finish(event.runner, event.seconds, event.steps, now)
-        self._note_timing(event.seconds, len(tasks))
+        tasks = self._fleet.finish(event.runner, now)
+        self._fleet.note(event.runner, tasks, event.seconds, event.steps)
         commands: list[Command] = []
         for task, digest in zip(tasks, event.digests, strict=True):
-            work = self._work[task]
+            work = self._backlog.work[task]
             work.holders.discard(event.runner)
             if digest is None:
                 commands += self._failed(task, work, event.runner)
@@ -153,7 +137,7 @@ class Dispatcher:
                 if work.answer[0] != digest:
                     commands.append(Differ(task, (work.answer[1], event.runner)))
                 work.needs_second = False
-                self._forget_if_finished(task, work)
+                self._backlog.forget_if_finished(task)
         limit = self._rules.recycle_after
         if limit is not None and self._fleet.runners[event.runner].episodes >= limit:
             self._fleet.remove(event.runner, now)
@@ -163,11 +147,11 @@ class Dispatcher:
     def _first_answer(self, task: Task, work: Work, answer: tuple[str, RunnerId]) -> list[Command]:
         work.answer = answer
         if work.parent is not None:
-            self._forget_if_finished(task, work)
+            self._backlog.forget_if_finished(task)
             return self._part_is_harmless(task, work.parent)
         if work.needs_second and not work.holders:
-            self._elsewhere.append((task, {answer[1]}))
-        self._forget_if_finished(task, work)
+            self._backlog.elsewhere.append((task, {answer[1]}))
+        self._backlog.forget_if_finished(task)
         return [Accept(task)]
 
     def _failed(self, task: Task, work: Work, runner: RunnerId) -> list[Command]:
@@ -181,7 +165,7 @@ class Dispatcher:
             return []
         if failed_twice:
             return [GiveUp(task, "failed")]
-        self._elsewhere.append((task, work.failed_on))
+        self._backlog.elsewhere.append((task, work.failed_on))
         return []
 
     def _second_failed(self, task: Task, work: Work, runner: RunnerId, failed_twice: bool) -> list[Command]:
@@ -193,16 +177,18 @@ class Dispatcher:
                 work.needs_second = False
                 commands.append(Differ(task, (work.answer[1], runner)))
             else:
-                self._elsewhere.append((task, work.failed_on | {work.answer[1]}))
-        self._forget_if_finished(task, work)
+                self._backlog.elsewhere.append((task, work.failed_on | {work.answer[1]}))
+        self._backlog.forget_if_finished(task)
         return commands
 
     def _lose(self, number: RunnerId, now: float) -> list[Command]:
         """A runner is gone: its tasks are others' now, the oldest work first."""
         commands: list[Command] = []
         runner = self._fleet.remove(number, now)
+        for task in reversed(runner.next_tasks):
+            self._backlog.release(task, number)
         for task in reversed(runner.tasks):
-            work = self._work[task]
+            work = self._backlog.work[task]
             work.holders.discard(number)
             if work.answer is not None:
                 self._lose_second(task, work)
@@ -213,13 +199,13 @@ class Dispatcher:
             if work.is_guilty(self._deaths + 1, max(1, self._rules.max_task_retries)):
                 commands += self._search(task, work, now)
             elif work.failed_on:
-                self._elsewhere.append((task, work.failed_on))
+                self._backlog.elsewhere.append((task, work.failed_on))
             elif work.deaths == 1:
-                self._pending.appendleft(task)
+                self._backlog.pending.appendleft(task)
             else:
-                self._quarantine.append((now + _QUARANTINE_S, task))
+                self._backlog.quarantine(task, now)
         self._deaths += runner.is_ready
-        if runner.tasks and now - self._roll_call > _QUARANTINE_S / 2:
+        if runner.tasks and now - self._roll_call > QUARANTINE_S / 2:
             # A lost node takes idle runners along, whose end shows only when they are spoken to.
             self._roll_call = now
             for idle in self._fleet.idle:
@@ -232,10 +218,10 @@ class Dispatcher:
         work.deaths += 1
         if work.needs_second and not work.holders and work.answer is not None:
             if work.deaths < max(1, self._rules.max_task_retries):
-                self._elsewhere.append((task, {work.answer[1]}))
+                self._backlog.elsewhere.append((task, {work.answer[1]}))
             else:
                 work.needs_second = False
-        self._forget_if_finished(task, work)
+        self._backlog.forget_if_finished(task)
 
     def _search(self, task: Task, work: Work, now: float) -> list[Command]:
         """Find the episode that kills runners. One that is known by name already has to do it all again."""
@@ -243,36 +229,19 @@ class Dispatcher:
             return [GiveUp(task, "died")]
         work.was_searched, work.deaths = True, 0
         if task.num_episodes == 1:
-            self._quarantine.append((now + _QUARANTINE_S, task))
+            self._backlog.quarantine(task, now)
             return [Search(task)]
-        episodes = range(task.first_episode, task.first_episode + task.num_episodes)
-        work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
-        for part in sorted(work.parts, key=lambda part: -part.first_episode):
-            self._work[part] = Work(parent=task, is_alone=True)
-            self._unfinished.add(part)
-            self._pending.appendleft(part)
+        self._backlog.add_parts(task)
         return [Search(task)]
 
     def _part_is_harmless(self, part: Task, parent: Task) -> list[Command]:
-        work = self._work[parent]
+        work = self._backlog.work[parent]
         work.parts.discard(part)
         if not work.parts:
             # None kills alone: the deaths were an accident, or come from all of them together. The answer
             # must come from the task as a whole, since its episodes share their forward passes.
-            self._pending.appendleft(parent)
+            self._backlog.pending.appendleft(parent)
         return []
-
-    def _forget_if_finished(self, task: Task, work: Work) -> None:
-        if work.answer is not None and not work.needs_second:
-            self._unfinished.discard(task)
-            if not work.holders:
-                self._work.pop(task, None)
-
-    def _note_timing(self, seconds: float, num_tasks: int) -> None:
-        measured = seconds / num_tasks
-        if self._seconds_per_task is None:
-            self._seconds_per_task = measured
-        self._seconds_per_task += _WEIGHT_OF_NEW_TIMING * (measured - self._seconds_per_task)
 
     def _hand_out(self, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -280,44 +249,65 @@ class Dispatcher:
         idle = self._fleet.idle
         # At the start of an iteration everyone is idle and the tasks are split evenly. Later the busy ones
         # will ask too: nobody may run dry beside a runner that holds a list of tasks.
-        busy = self._fleet.num_ready - len(idle) if self._pending and idle else 0
-        while self._pending and idle:
-            share = -(-len(self._pending) // (len(idle) + busy))
-            tasks = self._next_call(min(share, self._tasks_per_call()))
-            if tasks:
-                self._send(commands, self._fleet.best_idle, tasks, "new", now)
-        if idle and self._unfinished and now >= self._next_hedge:
+        busy = self._fleet.num_ready - len(idle) if self._backlog.pending and idle else 0
+        while idle and (self._backlog.head() is not None or self._fleet.with_next):
+            if self._older_waits():
+                self._take_over(commands, now)
+                continue
+            share = -(-len(self._backlog.pending) // (len(idle) + busy))
+            tasks = self._backlog.next_call(min(share, self._tasks_per_call()))
+            self._send(commands, self._fleet.best_idle, tasks, "new", now)
+        self._hand_out_ahead(commands)
+        if idle and self._backlog.unfinished and now >= self._next_hedge:
             self._next_hedge = now + _HEDGE_PAUSE_S * self._fleet.num_ready
             self._hedge(commands, now)
         return commands
 
-    def _next_call(self, count: int) -> tuple[Task, ...]:
-        """The next tasks that are still to be done, for one set of weights; what killed travels alone."""
-        tasks: list[Task] = []
-        while self._pending and len(tasks) < count:
-            work = self._work.get(self._pending[0])
-            if work is None or work.answer is not None:
-                self._pending.popleft()
-                continue
-            if tasks and (work.is_alone or self._pending[0].weights_seq_no != tasks[0].weights_seq_no):
-                break
-            tasks.append(self._pending.popleft())
-            if work.is_alone:
-                break
-        return tuple(tasks)
+    def _hand_out_ahead(self, commands: list[Command]) -> None:
+        """Second calls, while there is nothing that an idle runner should do first."""
+        fleet = self._fleet
+        is_short = fleet.seconds_per_task is not None and fleet.seconds_per_task < _SHORT_S
+        if not is_short or self._backlog.elsewhere or self._rules.recycle_after is not None:
+            return
+        while fleet.with_room and (head := self._backlog.head()) is not None:
+            if self._backlog.work[head].is_alone or self._older_waits():
+                return
+            share = -(-len(self._backlog.pending) // fleet.num_ready)
+            tasks = self._backlog.next_call(min(share, self._tasks_per_call()))
+            runner = next(iter(fleet.with_room))
+            fleet.assign_next(runner, tasks)
+            self._hold(commands, Send(runner, tasks, "ahead"))
+
+    def _older_waits(self) -> bool:
+        """Whether a call waits behind another with tasks of an earlier iteration than all pending ones."""
+        waiting = next(iter(self._fleet.with_next), None)
+        if waiting is None:
+            return False
+        head = self._backlog.head()
+        task = self._fleet.runners[waiting].next_tasks[0]
+        return head is None or self._backlog.work[task].round < self._backlog.work[head].round
+
+    def _take_over(self, commands: list[Command], now: float) -> None:
+        """An idle runner gets the call that waits longest behind another one's."""
+        waiting = next(iter(self._fleet.with_next))
+        tasks = self._fleet.withdraw_next(waiting)
+        commands.append(Withdraw(waiting))
+        tasks = tuple(task for task in tasks if self._backlog.work[task].answer is None)
+        if tasks:
+            self._send(commands, self._fleet.best_idle, tasks, "new", now)
 
     def _hand_out_elsewhere(self, commands: list[Command], now: float) -> None:
         idle = self._fleet.idle
-        for _ in range(len(self._elsewhere) if idle else 0):
+        for _ in range(len(self._backlog.elsewhere) if idle else 0):
             if not idle:
                 return
-            task, avoided = self._elsewhere.popleft()
+            task, avoided = self._backlog.elsewhere.popleft()
             others = [runner for runner in idle if runner not in avoided]
             ready = (number for number, runner in self._fleet.runners.items() if runner.is_ready)
             if others or avoided.issuperset(ready):
                 self._send(commands, others[0] if others else next(iter(idle)), (task,), "elsewhere", now)
             else:
-                self._elsewhere.append((task, avoided))
+                self._backlog.elsewhere.append((task, avoided))
 
     def _hedge(self, commands: list[Command], now: float) -> None:
         """Give what slow runners work on to idle ones too: whoever is first counts.
@@ -330,34 +320,12 @@ class Dispatcher:
             tasks = tuple(
                 task
                 for task in runner.tasks
-                if (work := self._work[task]).answer is None
+                if (work := self._backlog.work[task]).answer is None
                 and work.holders == {runner.number}
                 and not (work.is_alone or work.failed_on)
             )
-            if tasks and self._is_slow(runner, now):
+            if tasks and self._fleet.is_slow(runner, now):
                 self._send(commands, self._fleet.best_idle, tasks, "hedge", now)
-
-    def _is_slow(self, runner: Runner, now: float) -> bool:
-        common = self._fleet.rate
-        if common is None:
-            return False
-        if runner.rate is not None and runner.rate < _SLOW * common and self._is_long(runner):
-            return True
-        if not self._is_suspicious(runner, now):
-            return False
-        if runner.unanswered_since is not None and now - runner.unanswered_since > _QUIET_S:
-            return True
-        rate = runner.rate_of_call
-        return rate is not None and rate < _SLOW * common
-
-    def _is_suspicious(self, runner: Runner, now: float) -> bool:
-        return now - runner.since > max(_SUSPICIOUS_S, _SUSPICIOUS_TIMES * self._expected(runner))
-
-    def _is_long(self, runner: Runner) -> bool:
-        return self._expected(runner) > _SUSPICIOUS_S / 4
-
-    def _expected(self, runner: Runner) -> float:
-        return (self._seconds_per_task or 0.0) * len(runner.tasks)
 
     def _send(
         self,
@@ -367,28 +335,25 @@ class Dispatcher:
         why: Literal["new", "hedge", "elsewhere"],
         now: float,
     ) -> None:
-        self._fleet.assign(runner, tasks, now)
-        for task in tasks:
-            self._work[task].holders.add(runner)
-        commands.append(Send(runner, tasks, why))
+        self._fleet.assign(runner, tasks, now, any(self._backlog.work[task].is_alone for task in tasks))
+        self._hold(commands, Send(runner, tasks, why))
+
+    def _hold(self, commands: list[Command], send: Send) -> None:
+        for task in send.tasks:
+            self._backlog.work[task].holders.add(send.runner)
+        commands.append(send)
 
     def _ask(self, now: float) -> list[Ask]:
-        """Heartbeats: of everyone from time to time, of the suspicious while somebody could help them."""
+        """Heartbeats; of the suspicious sooner, while somebody could help them."""
         asked: list[Ask] = []
         help_is_at_hand = bool(self._fleet.idle) and not self.done
         for runner in self._fleet.working:
-            quiet = now - max(runner.asked, runner.since)
-            if quiet > _ASK_AFTER * self._rules.silent_after_s or (
-                help_is_at_hand
-                and len(asked) < _MOST_ASKED
-                and self._is_suspicious(runner, now)
-                and quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
-            ):
+            if self._fleet.should_be_asked(runner, now, help_is_at_hand and len(asked) < _MOST_ASKED):
                 runner.ask(now)
                 asked.append(Ask(runner.number))
         return asked
 
     def _tasks_per_call(self) -> int:
-        if self._seconds_per_task is None:
+        if self._fleet.seconds_per_task is None:
             return 1
-        return max(1, int(_SECONDS_PER_CALL / max(self._seconds_per_task, 1e-6)))
+        return max(1, int(_SECONDS_PER_CALL / max(self._fleet.seconds_per_task, 1e-6)))

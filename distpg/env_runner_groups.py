@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distpg.config import TrainConfig, automatic_num_env_runners
-from distpg.env_runners import EnvRunnerGroup, InProcessEnvRunnerGroup, env_runner_spec, is_audited, plan
+from distpg.env_runners import EnvRunnerGroup, InProcessEnvRunnerGroup, audited, env_runner_spec, plan
 from distpg.events import EventLog
 from distpg.interrupts import Interrupts
 from distpg.messages import Rules
@@ -73,5 +73,5 @@ def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> R
         waits_for_room=waits_for_room,
         max_task_retries=config.max_task_retries,
         recycle_after=config.recycle_runner_after,
-        is_audited=lambda task: is_audited(task, config.seed, config.audit_every),
+        audited=lambda tasks: audited(tasks, config.seed, config.audit_every),
     )

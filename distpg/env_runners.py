@@ -99,11 +99,12 @@ class Answer:
     steps: int
 
 
-def is_audited(task: Task, seed: int, audit_every: int) -> bool:
-    """Whether a task is played twice and compared: one in ``audit_every``, by a random word of its own."""
-    if audit_every == 0:
-        return False
-    return int(words(seed, Stream.AUDIT, [task.first_episode], 0, 1)[0, 0]) % audit_every == 0
+def audited(tasks: Sequence[Task], seed: int, audit_every: int) -> set[Task]:
+    """Those that are played twice and compared: one in ``audit_every``, by a random word of its own."""
+    if audit_every == 0 or not tasks:
+        return set()
+    random = words(seed, Stream.AUDIT, [task.first_episode for task in tasks], 0, 1)[:, 0]
+    return {task for task, word in zip(tasks, random.tolist(), strict=True) if word % audit_every == 0}
 
 
 class EnvRunner:
@@ -263,16 +264,17 @@ class InProcessEnvRunnerGroup:
     def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
         """As :class:`EnvRunnerGroup`."""
         start = time.perf_counter()
-        batches = [self._play(task, self._weights.pop(task)) for task in tasks]
+        twice = audited(tasks, self._seed, self._audit_every)
+        batches = [self._play(task, self._weights.pop(task), task in twice) for task in tasks]
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
 
     def publish(self, metrics: Mapping[str, Any]) -> None:
         """As :class:`EnvRunnerGroup`; nobody watches."""
 
-    def _play(self, task: Task, weights: Weights) -> EpisodeBatch:
+    def _play(self, task: Task, weights: Weights, twice: bool) -> EpisodeBatch:
         batch = self._runner.sample(task, weights)
-        if is_audited(task, self._seed, self._audit_every):
+        if twice:
             again = self._runner.sample(task, weights)
             if batch_digest(again) != batch_digest(batch):
                 self._on_event(answers_differ(task, [0, 0]))

@@ -19,7 +19,16 @@ _HOPELESS_FIRST_STARTS = 5
 _HOPELESS_STARTS = 20
 # Nobody listened for so long, as a share of the time after which a runner is silent.
 _AWAY_AFTER = 0.5
-_WEIGHT_OF_NEW_RATE = 0.3
+# Of a new measurement, beside all before it.
+_WEIGHT = 0.3
+# A call that lasts so many times as long as expected, and so long, is looked into: its runner may be slow.
+_SUSPICIOUS_TIMES = 1.5
+_SUSPICIOUS_S = 0.1
+# A runner below this share of the common rate is slow, and so is one that keeps quiet for so long.
+_SLOW = 0.5
+_QUIET_S = 1.0
+# A working runner is asked how far it is after this share of the time that makes it silent, or of its call.
+_ASK_AFTER = 0.25
 
 
 @dataclass
@@ -27,7 +36,7 @@ class Runner:
     """One runner. Times are in seconds.
 
     Attributes:
-        tasks: What it works on, in one call.
+        tasks: What it works on, in one call; next_tasks: of the call that waits behind that one.
         since: When it was started, or placed, or its call was sent.
         progressed: When it last showed a new step, or began something.
         asked: When it was last asked how far it is; unanswered_since: when first, if no answer came yet.
@@ -45,6 +54,7 @@ class Runner:
     is_placed: bool = True
     is_ready: bool = False
     tasks: tuple[Task, ...] = ()
+    next_tasks: tuple[Task, ...] = ()
     steps: int = 0
     rate: float | None = None
     episodes: int = 0
@@ -70,10 +80,16 @@ class Fleet:
     start_timeout_s: float
     waits_for_room: bool = False
     runners: dict[RunnerId, Runner] = field(default_factory=dict)
-    # A dictionary without values: a set that keeps the order in which runners became idle.
+    # Dictionaries without values: sets that keep the order in which runners became so.
     idle: dict[RunnerId, None] = field(default_factory=dict)
+    with_room: dict[RunnerId, None] = field(default_factory=dict)
+    """Runners that work, and may have another call wait behind this one."""
+    with_next: dict[RunnerId, None] = field(default_factory=dict)
+    """Runners whose next call waits, and was not withdrawn."""
     rate: float | None = None
     """Environment steps per second of a runner, over all of them."""
+    seconds_per_task: float | None = None
+    """Of a runner, over all of them; None before the first answer."""
     num_ready: int = 0
     """Runners that are idle or work."""
     _next_id: RunnerId = 0
@@ -125,26 +141,52 @@ class Fleet:
         self._failed_starts = 0
         self._any_joined = True
 
-    def assign(self, number: RunnerId, tasks: tuple[Task, ...], now: float) -> None:
-        """An idle runner gets a call."""
+    def assign(self, number: RunnerId, tasks: tuple[Task, ...], now: float, is_alone: bool = False) -> None:
+        """An idle runner gets a call, behind which nothing waits if it is to be alone."""
         del self.idle[number]
+        self._begin(self.runners[number], tasks, now)
+        if not is_alone:
+            self.with_room[number] = None
+
+    def assign_next(self, number: RunnerId, tasks: tuple[Task, ...]) -> None:
+        """A runner with room gets a call for when it has finished."""
+        del self.with_room[number]
+        self.with_next[number] = None
+        self.runners[number].next_tasks = tasks
+
+    def withdraw_next(self, number: RunnerId) -> tuple[Task, ...]:
+        """The tasks of the call that waits are for others now. It stays in its place until it comes back."""
+        del self.with_next[number]
+        return self.runners[number].next_tasks
+
+    def finish(self, number: RunnerId, now: float) -> tuple[Task, ...]:
+        """A call came back; its tasks. The one that waited behind it has begun."""
         runner = self.runners[number]
+        tasks, following = runner.tasks, runner.next_tasks
+        runner.tasks = runner.next_tasks = ()
+        self.with_next.pop(number, None)
+        self.with_room.pop(number, None)
+        if following:
+            self._begin(runner, following, now)
+            self.with_room[number] = None
+        else:
+            runner.progressed, runner.unanswered_since = now, None
+            self.idle[number] = None
+        return tasks
+
+    def _begin(self, runner: Runner, tasks: tuple[Task, ...], now: float) -> None:
         runner.tasks, runner.steps = tasks, 0
         runner.since = runner.progressed = runner.asked = runner.heard = now
         runner.unanswered_since = None
 
-    def finish(self, number: RunnerId, seconds: float, steps: int, now: float) -> tuple[Task, ...]:
-        """A call came back; its tasks."""
+    def note(self, number: RunnerId, tasks: tuple[Task, ...], seconds: float, steps: int) -> None:
+        """A runner did these in so many seconds and environment steps."""
         runner = self.runners[number]
-        tasks, runner.tasks = runner.tasks, ()
-        runner.progressed = now
         runner.episodes += sum(task.num_episodes for task in tasks)
+        self.seconds_per_task = _mixed(self.seconds_per_task, seconds / len(tasks))
         if steps and seconds > 0:
             runner.rate = _mixed(runner.rate, steps / seconds)
             self.rate = _mixed(self.rate, steps / seconds)
-        runner.unanswered_since = None
-        self.idle[number] = None
-        return tasks
 
     def remove(self, number: RunnerId, now: float) -> Runner:
         """A runner is gone.
@@ -152,7 +194,8 @@ class Fleet:
         One that ends before its first answer may do so again and again: others wait for a while.
         """
         runner = self.runners.pop(number)
-        self.idle.pop(number, None)
+        for numbers in (self.idle, self.with_room, self.with_next):
+            numbers.pop(number, None)
         self.num_ready -= runner.is_ready
         if runner.episodes == 0:
             self._failed_starts += 1
@@ -191,6 +234,35 @@ class Fleet:
             or (runner.is_placed and not runner.is_ready and now - runner.since > self.start_timeout_s)
         ]
 
+    def is_slow(self, runner: Runner, now: float) -> bool:
+        """Whether a runner that works is, or has gone quiet, so that others should do its tasks too."""
+        if self.rate is None:
+            return False
+        is_long = self._expected(runner) > _SUSPICIOUS_S / 4
+        if runner.rate is not None and runner.rate < _SLOW * self.rate and is_long:
+            return True
+        if not self.is_suspicious(runner, now):
+            return False
+        if runner.unanswered_since is not None and now - runner.unanswered_since > _QUIET_S:
+            return True
+        rate = runner.rate_of_call
+        return rate is not None and rate < _SLOW * self.rate
+
+    def is_suspicious(self, runner: Runner, now: float) -> bool:
+        """Whether its call lasts longer than it should."""
+        return now - runner.since > max(_SUSPICIOUS_S, _SUSPICIOUS_TIMES * self._expected(runner))
+
+    def should_be_asked(self, runner: Runner, now: float, suspicious_ones: bool) -> bool:
+        """Whether it is time for its heartbeat: of everyone now and then, of the suspicious sooner."""
+        quiet = now - max(runner.asked, runner.since)
+        if quiet > _ASK_AFTER * self.silent_after_s:
+            return True
+        is_due = quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
+        return suspicious_ones and is_due and self.is_suspicious(runner, now)
+
+    def _expected(self, runner: Runner) -> float:
+        return (self.seconds_per_task or 0.0) * len(runner.tasks)
+
 
 def _mixed(old: float | None, new: float) -> float:
-    return new if old is None else old + _WEIGHT_OF_NEW_RATE * (new - old)
+    return new if old is None else old + _WEIGHT * (new - old)

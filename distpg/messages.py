@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,13 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A runner left out a call that was withdrawn."""
+
+    runner: RunnerId
+
+
+@dataclass(frozen=True)
 class Heard:
     """A working runner says how many steps of its call it has made."""
 
@@ -58,7 +65,7 @@ class TimePassed:
     """Nothing happened."""
 
 
-Event = Placed | Joined | Answered | Heard | Died | TimePassed
+Event = Placed | Joined | Answered | Skipped | Heard | Died | TimePassed
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,18 @@ class Stop:
 
 @dataclass(frozen=True)
 class Send:
-    """Give these tasks to an idle runner, in one call."""
+    """Give these tasks to a runner, in one call: an idle one, or ahead of time one that works still."""
 
     runner: RunnerId
     tasks: tuple[Task, ...]
-    why: Literal["new", "hedge", "elsewhere"] = "new"
+    why: Literal["new", "ahead", "hedge", "elsewhere"] = "new"
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Another runner does the tasks that this one was given ahead of time: it need not begin with them."""
+
+    runner: RunnerId
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class GiveUp:
     why: Literal["failed", "died", "no runner starts"]
 
 
-Command = Start | Stop | Send | Ask | Accept | Differ | Search | GiveUp
+Command = Start | Stop | Send | Withdraw | Ask | Accept | Differ | Search | GiveUp
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,7 @@ class Rules:
         waits_for_room: Whether a runner may wait for its CPUs, for as long as it takes a cluster to grow.
         max_task_retries: Runners that a task may kill before its episodes are played one by one.
         recycle_after: Episodes after which a runner is replaced.
-        is_audited: Whether a task is played twice and compared.
+        audited: Which of these tasks are played twice and compared.
     """
 
     num_runners: int = 1
@@ -142,4 +156,4 @@ class Rules:
     waits_for_room: bool = False
     max_task_retries: int = 3
     recycle_after: int | None = None
-    is_audited: Callable[[Task], bool] = lambda task: False
+    audited: Callable[[Sequence[Task]], Collection[Task]] = lambda tasks: ()

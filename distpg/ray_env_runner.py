@@ -28,6 +28,10 @@ class EnvRunner(env_runners.EnvRunner):
     of small arrays, and would serialise the weights again for every runner.
     """
 
+    def __init__(self, spec: EnvRunnerSpec) -> None:
+        super().__init__(spec)
+        self._withdrawn: set[int] = set()
+
     @ray.method(concurrency_group="heartbeat")
     def placed(self) -> None:
         """Answers as soon as the process is up."""
@@ -44,9 +48,22 @@ class EnvRunner(env_runners.EnvRunner):
         mine, times = Counter(plays).most_common(1)[0]
         return mine.distpg, mine.numerics, mine.environment, times > 1
 
-    def answer_bytes(self, tasks: bytes, weights: bytes) -> bytes:
-        """:meth:`answer`, pickled on both ways between processes of one run."""
+    def answer_bytes(self, call: int, tasks: bytes, weights: bytes) -> bytes:
+        """:meth:`answer`, pickled on both ways between processes of one run; empty where it was withdrawn.
+
+        Args:
+            call: Its number; later calls of the same group have higher ones.
+        """
+        is_withdrawn = call in self._withdrawn
+        self._withdrawn = {other for other in self._withdrawn if other > call}
+        if is_withdrawn:
+            return b""
         return encode(self.answer(pickle.loads(tasks), pickle.loads(weights)))
+
+    @ray.method(concurrency_group="heartbeat")
+    def withdraw(self, call: int) -> None:
+        """Leave out a call that waits behind another one."""
+        self._withdrawn |= {call}
 
     @ray.method(concurrency_group="heartbeat")
     def heartbeat(self) -> int:

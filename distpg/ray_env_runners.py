@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -28,9 +28,11 @@ from distpg.messages import (
     Rules,
     Search,
     Send,
+    Skipped,
     Start,
     Stop,
     TimePassed,
+    Withdraw,
 )
 from distpg.policies import Weights
 from distpg.ray_env_runner import Admission, EnvRunner, Introduction, decode_answer, encode
@@ -46,8 +48,16 @@ _LOOK_FOR_ROOM_S = 2.0
 _FEW_CALLS = 8
 
 
+class _Call(NamedTuple):
+    """A call in flight: what Ray will give for it, its number, and its tasks."""
+
+    reference: Any
+    number: int
+    tasks: tuple[Task, ...]
+
+
 class RayEnvRunnerGroup:
-    """EnvRunners as Ray actors, each with at most one call in flight."""
+    """EnvRunners as Ray actors, each with a call that it works on and at most one that waits behind it."""
 
     def __init__(
         self,
@@ -86,6 +96,9 @@ class RayEnvRunnerGroup:
         self._placements: dict[Any, int] = {}
         self._joins: dict[Any, int] = {}
         self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
+        # Looked at only once the call before was, so that a runner's answers are taken in their order.
+        self._calls_ahead: dict[int, _Call] = {}
+        self._num_calls = 0
         self._heartbeats: dict[Any, int] = {}
         self._steps_before: dict[int, int] = {}
         # Encoded, or where the object store has them encoded, by the number of updates that made them.
@@ -156,8 +169,9 @@ class RayEnvRunnerGroup:
         """End the runners; work in flight is lost."""
         for actor in self._actors.values():
             ray.kill(actor)
-        for waiting in (self._actors, self._placements, self._joins, self._calls, self._heartbeats):
-            waiting.clear()
+        calls = (self._calls, self._calls_ahead, self._heartbeats)
+        for known in (self._actors, self._placements, self._joins, *calls):
+            known.clear()
 
     def _wait(self) -> None:
         """Wait until something happens, and do what the dispatcher makes of it."""
@@ -202,6 +216,8 @@ class RayEnvRunnerGroup:
         tasks: tuple[Task, ...] = ()
         if reference in self._calls:
             runner, tasks = self._calls.pop(reference)
+            if (following := self._calls_ahead.pop(runner, None)) is not None:
+                self._calls[following.reference] = (runner, following.tasks)
         elif reference in self._joins:
             runner = self._joins.pop(reference)
         elif reference in self._heartbeats:
@@ -222,7 +238,7 @@ class RayEnvRunnerGroup:
             return self._death(runner, tasks, error)
         if not tasks:
             return self._joined(runner, result)
-        return self._answered(runner, tasks, decode_answer(result))
+        return self._answered(runner, tasks, decode_answer(result)) if result else Skipped(runner)
 
     def _joined(self, runner: int, introduction: Introduction) -> Event:
         why = self._admission.difference(introduction)
@@ -289,6 +305,8 @@ class RayEnvRunnerGroup:
             elif isinstance(command, Accept):
                 self._accepted[command.task] = self._latest.pop(command.task)
                 self._failures.pop(command.task, None)
+            elif isinstance(command, Withdraw):
+                self._actors[command.runner].withdraw.remote(self._calls_ahead[command.runner].number)
             elif isinstance(command, Ask):
                 self._heartbeats[self._actors[command.runner].heartbeat.remote()] = command.runner
             elif isinstance(command, Start):
@@ -306,8 +324,14 @@ class RayEnvRunnerGroup:
 
     def _send(self, command: Send) -> None:
         weights = self._weights[command.tasks[0].weights_seq_no]
-        call = self._actors[command.runner].answer_bytes.remote(encode(command.tasks), weights)
-        self._calls[call] = (command.runner, command.tasks)
+        self._num_calls += 1
+        reference = self._actors[command.runner].answer_bytes.remote(
+            self._num_calls, encode(command.tasks), weights
+        )
+        if command.why == "ahead":
+            self._calls_ahead[command.runner] = _Call(reference, self._num_calls, command.tasks)
+        else:
+            self._calls[reference] = (command.runner, command.tasks)
         if command.why == "hedge":
             episodes = [task.first_episode for task in command.tasks]
             self._on_event(
@@ -326,10 +350,11 @@ class RayEnvRunnerGroup:
         if command.why != "recycled":
             self._last_words = f"it made no step for too long ({command.why})"
         episodes: list[int] = []
-        for call, (runner, tasks) in list(self._calls.items()):
+        self._calls_ahead.pop(command.runner, None)
+        for reference, (runner, tasks) in list(self._calls.items()):
             if runner == command.runner:
                 # Whatever it still answers comes too late.
-                del self._calls[call]
+                del self._calls[reference]
                 episodes = [task.first_episode for task in tasks]
         kind = {"silent": "env_runner_silent", "not started": "env_runner_not_started"}.get(
             command.why, "env_runner_recycled"

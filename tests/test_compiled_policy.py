@@ -10,8 +10,8 @@ import pytest
 
 from distpg.policies import PolicySpec, features, initial_weights, preferences, softmax
 from distpg.samplers import kernels
-from distpg.samplers.compiled_policy import CompiledPolicy, Steps
-from distpg.seeding import Stream, philox4x32, uniform, words
+from distpg.samplers.compiled_policy import CompiledPolicy, Steps, reset_seeds
+from distpg.seeding import MAX_EPISODE, Stream, environment_seeds, philox4x32, uniform, words
 from distpg.user_cache import private_directory
 
 F32 = np.float32
@@ -87,6 +87,13 @@ def test_philox_is_the_one_of_every_other_random_number() -> None:
         seed = int(rng.integers(2**64, dtype=np.uint64))
         kernels.philox(*map(np.uint64, counter), np.uint64(seed), found)
         assert found.tolist() == philox4x32(tuple(counter), seed).tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+@pytest.mark.parametrize("first", [0, 2**32 - 2, MAX_EPISODE - 4])
+@pytest.mark.parametrize("stream", [Stream.ENVIRONMENT_SEED, Stream.EVALUATION_SEED])
+def test_seeds_of_resets(seed: int, first: int, stream: Stream) -> None:
+    assert reset_seeds(seed, stream, first, 5) == environment_seeds(seed, first, 5, stream)
 
 
 @pytest.mark.parametrize("name", SPECS)

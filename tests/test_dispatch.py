@@ -18,9 +18,11 @@ from distpg.messages import (
     Rules,
     Search,
     Send,
+    Skipped,
     Start,
     Stop,
     TimePassed,
+    Withdraw,
 )
 
 
@@ -133,7 +135,7 @@ def test_a_failure_of_the_only_runner_is_tried_again_there() -> None:
 
 def test_an_audited_task_is_played_by_two_and_compared() -> None:
     for second_answer, differs in (("a", False), ("z", True)):
-        dispatcher = dispatcher_with(2, is_audited=lambda task: task.first_episode == 0)
+        dispatcher = dispatcher_with(2, audited=lambda tasks: tasks[:1])
         first, second = tasks_of_iteration(0, 2, 1, 0)
         dispatcher.add([first, second], 0.0)
         assert dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0) == [Accept(first)]
@@ -215,7 +217,7 @@ def test_recycled_after_so_many_episodes() -> None:
 
 def test_a_second_play_that_fails_once_is_tried_again_and_twice_is_a_difference() -> None:
     for third, expected in ((("a",), []), ((None,), [Differ(Task(0, 1, 0), (0, 2))])):
-        dispatcher = dispatcher_with(3, is_audited=lambda task: True)
+        dispatcher = dispatcher_with(3, audited=lambda tasks: tasks)
         (task,) = tasks_of_iteration(0, 1, 1, 0)
         dispatcher.add([task], 0.0)
         commands = dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
@@ -226,7 +228,7 @@ def test_a_second_play_that_fails_once_is_tried_again_and_twice_is_a_difference(
 
 
 def test_an_audit_that_kills_its_runners_is_given_up_in_the_end() -> None:
-    dispatcher = dispatcher_with(2, is_audited=lambda task: True)
+    dispatcher = dispatcher_with(2, audited=lambda tasks: tasks)
     (task,) = tasks_of_iteration(0, 1, 1, 0)
     dispatcher.add([task], 0.0)
     dispatcher.handle(Answered(0, 1.0, 9, ("a",)), 1.0)
@@ -295,8 +297,112 @@ def test_a_call_is_for_one_set_of_weights_and_the_oldest_iteration_goes_first() 
     dispatcher.handle(Answered(0, 0.001, 10, ("a",)), 0.001)
     earlier, later = tasks_of_iteration(1, 2, 1, 0), tasks_of_iteration(2, 2, 1, 1)
     assert dispatcher.add(earlier, 1.0) == [Send(0, tuple(earlier))]
-    assert dispatcher.add(later, 1.0) == []
-    *_, send = dispatcher.handle(Answered(0, 0.001, 10, ("b", "c")), 1.1)
-    assert send == Send(0, tuple(later))
+    assert dispatcher.add(later, 1.0) == [Send(0, tuple(later), "ahead")]
+    dispatcher.handle(Answered(0, 0.001, 10, ("b", "c")), 1.1)
     assert dispatcher.is_finished(earlier[0])
     assert not dispatcher.is_finished(later[0])
+
+
+def dispatcher_used_to(seconds: float, ready: int, **rules: object) -> Dispatcher:
+    """One whose runners have played a task of episode 1,000 or so each, which took so long."""
+    dispatcher = dispatcher_with(ready, **rules)
+    dispatcher.add([Task(1000 + number, 1, 0) for number in range(ready)], 0.0)
+    for number in range(ready):
+        dispatcher.handle(Answered(number, seconds, 100, (f"{number}",)), 0.5)
+    return dispatcher
+
+
+def test_short_tasks_are_sent_ahead_one_call_a_runner_and_long_ones_are_not() -> None:
+    tasks = tasks_of_iteration(0, 5, 1, 0)
+    first, second, third, fourth, _ = ((task,) for task in tasks)
+    sent = dispatcher_used_to(0.2, ready=2).add(tasks, 1.0)
+    assert sent == [Send(0, first), Send(1, second), Send(0, third, "ahead"), Send(1, fourth, "ahead")]
+    assert dispatcher_used_to(2.0, ready=2).add(tasks, 1.0) == [Send(0, first), Send(1, second)]
+    assert dispatcher_with(2).add(tasks, 1.0) == [Send(0, first), Send(1, second)], "how long they take"
+
+
+def test_what_was_sent_ahead_begins_when_the_call_before_it_ends() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=1, silent_after_s=10.0)
+    first, second, third = tasks_of_iteration(0, 3, 1, 0)
+    dispatcher.add([first, second, third], 1.0)
+    commands = dispatcher.handle(Answered(0, 9.0, 9, ("a",)), 10.0)
+    assert commands == [Accept(first)], "three times as long a task is no reason to send another ahead"
+    for second in range(11, 20):
+        assert not any(isinstance(c, Stop) for c in dispatcher.handle(TimePassed(), float(second)))
+    assert Stop(0, "silent") in dispatcher.handle(TimePassed(), 20.1), "after 10 s of its own"
+
+
+def test_the_idle_take_over_what_waits_behind_another() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=2)
+    first, _, third, fourth = tasks = tasks_of_iteration(0, 4, 1, 0)
+    dispatcher.add(tasks, 1.0)
+    assert dispatcher.handle(Answered(0, 0.2, 9, ("a",)), 1.2) == [Accept(first)]
+    # Runner 0 has done the third too. Runner 1 is at the second still, and the fourth waits behind it.
+    commands = dispatcher.handle(Answered(0, 0.2, 9, ("c",)), 1.4)
+    assert commands == [Accept(third), Withdraw(1), Send(0, (fourth,))]
+    dispatcher.handle(Answered(0, 0.2, 9, ("d",)), 1.6)
+    dispatcher.handle(Answered(1, 0.6, 9, ("b",)), 1.6)
+    assert dispatcher.done
+    assert dispatcher.handle(Skipped(1), 1.6) == []
+    more = tasks_of_iteration(1, 2, 1, 1)
+    assert [command.runner for command in dispatcher.add(more, 2.0)] == [0, 1], "both are idle"
+
+
+def test_a_call_withdrawn_too_late_is_compared() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=2)
+    tasks = tasks_of_iteration(0, 4, 1, 0)
+    dispatcher.add(tasks, 1.0)
+    dispatcher.handle(Answered(0, 0.2, 9, ("a",)), 1.2)
+    assert Withdraw(1) in dispatcher.handle(Answered(0, 0.2, 9, ("c",)), 1.4)
+    dispatcher.handle(Answered(1, 0.4, 9, ("b",)), 1.4)
+    assert dispatcher.handle(Answered(1, 0.1, 9, ("d",)), 1.5) == [Accept(tasks[3])]
+    assert dispatcher.done
+    assert dispatcher.handle(Answered(0, 0.2, 9, ("x",)), 1.6) == [Differ(tasks[3], (1, 0))]
+
+
+def test_what_is_taken_over_and_lost_goes_back_to_whoever_is_free() -> None:
+    for order in ((Died(0), Skipped(1)), (Skipped(1), Died(0))):
+        dispatcher = dispatcher_used_to(0.2, ready=2)
+        tasks = tasks_of_iteration(0, 4, 1, 0)
+        dispatcher.add(tasks, 1.0)
+        dispatcher.handle(Answered(0, 0.2, 9, ("a",)), 1.2)
+        dispatcher.handle(Answered(0, 0.2, 9, ("c",)), 1.4)
+        dispatcher.handle(Answered(1, 0.6, 9, ("b",)), 1.5)
+        commands = [command for event in order for command in dispatcher.handle(event, 1.6)]
+        assert Send(1, (tasks[3],)) in commands
+        assert not dispatcher.done
+
+
+def test_an_earlier_iteration_is_taken_over_before_a_later_one_begins() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=2)
+    earlier, later = tasks_of_iteration(0, 4, 1, 0), tasks_of_iteration(1, 4, 1, 0)
+    dispatcher.add(earlier, 1.0)
+    assert dispatcher.add(later, 1.0) == []
+    # While an earlier task waits behind another, no later one is sent ahead.
+    assert dispatcher.handle(Answered(0, 0.2, 9, ("a",)), 1.2) == [Accept(earlier[0])]
+    commands = dispatcher.handle(Answered(0, 0.2, 9, ("c",)), 1.4)
+    assert commands[:3] == [Accept(earlier[2]), Withdraw(1), Send(0, (earlier[3],))]
+    assert commands[3:] == [Send(0, (later[0],), "ahead")]
+
+
+def test_who_dies_is_not_blamed_for_what_waited() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=1)
+    first, second = tasks_of_iteration(0, 2, 1, 0)
+    dispatcher.add([first, second], 1.0)
+    dispatcher.handle(Died(0), 1.1)
+    # The first is alone now, for it may have killed; the second is sent ahead of nothing, nor behind it.
+    assert dispatcher.handle(Joined(1), 2.0) == [Send(1, (first,))]
+    assert dispatcher.handle(Answered(1, 0.2, 9, ("a",)), 2.2) == [Accept(first), Send(1, (second,))]
+
+
+def test_second_plays_do_not_wait_for_runners_that_are_never_idle() -> None:
+    dispatcher = dispatcher_used_to(0.2, ready=2, audited=lambda tasks: tasks[:1])
+    tasks = tasks_of_iteration(5, 40, 1, 0)
+    dispatcher.add(tasks, 1.0)
+    sent, now = [], 1.0
+    while not any(send.why == "elsewhere" for send in sent):
+        now += 0.1
+        assert now < 2.0
+        for runner in (0, 1):
+            commands = dispatcher.handle(Answered(runner, 0.1, 9, ("a",)), now)
+            sent += [command for command in commands if isinstance(command, Send)]

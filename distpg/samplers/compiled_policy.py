@@ -1,4 +1,4 @@
-"""A tick of the built-in policies as one compiled call: features, preferences, random numbers, choice."""
+"""Compiled calls: an episode's seeds, and a tick of the built-in policies, from features to the choice."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ class Steps(NamedTuple):
     observations: NDArray[np.float32]
     actions: NDArray[np.int64]
     log_probs: NDArray[np.float32]
+
+
+def reset_seeds(seed: int, stream: int, first_episode: int, count: int) -> list[int]:
+    """:func:`distpg.seeding.environment_seeds`, compiled."""
+    from distpg.samplers import kernels
+
+    found = np.empty(count, np.int64)
+    numbers = (np.uint64(number) for number in (seed, stream, first_episode))
+    kernels.reset_seeds(*numbers, np.empty(4, np.uint32), found)
+    seeds: list[int] = found.tolist()
+    return seeds
 
 
 class CompiledPolicy:

@@ -15,8 +15,8 @@ from distpg.episodes import episode_starts
 from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
 from distpg.policies import PolicySpec, Weights
 from distpg.samplers import TRAINING, Play, Trajectories
-from distpg.samplers.compiled_policy import CompiledPolicy, Steps
-from distpg.seeding import environment_seed, environment_seeds
+from distpg.samplers.compiled_policy import CompiledPolicy, Steps, reset_seeds
+from distpg.seeding import environment_seed
 
 # Steps between two looks at whether the record has room for more.
 _ROOM = 128
@@ -91,7 +91,7 @@ class GymnasiumSampler:
         return played
 
     def _reset(self, record: _Record, first_episode: int) -> None:
-        seeds = environment_seeds(self._seed, first_episode, len(record.rewards), self._play.seed_stream)
+        seeds = reset_seeds(self._seed, self._play.seed_stream, first_episode, len(record.rewards))
         for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
             try:
                 record.observations[lane, 0] = self._checked(env.reset(seed=seed, options=None)[0])

@@ -29,9 +29,11 @@ from distpg.messages import (
     Rules,
     Search,
     Send,
+    Skipped,
     Start,
     Stop,
     TimePassed,
+    Withdraw,
 )
 
 TICK_S = 0.25
@@ -108,8 +110,9 @@ class SimulatedRunner:
     hangs: bool = False
     call: int = 0
     tasks: tuple[Task, ...] = ()
+    waiting: tuple[Task, ...] = ()
+    withdrawn: bool = False
     since: float = 0.0
-    ends: float = 0.0
 
 
 @dataclass
@@ -137,7 +140,7 @@ class Simulation:
             silent_after_s=4.0,
             start_timeout_s=10.0,
             recycle_after=scenario.recycle_after,
-            is_audited=self._is_audited,
+            audited=self._audited,
         )
         self.dispatcher = Dispatcher(rules)
         self.now = 0.0
@@ -161,11 +164,10 @@ class Simulation:
             self._length_of[episode] = 1 + int(random.Random(episode).expovariate(1 / mean))
         return self._length_of[episode]
 
-    def _is_audited(self, task: Task) -> bool:
+    def _audited(self, tasks: Sequence[Task]) -> set[Task]:
         every = self.scenario.audit_every
-        audited = bool(every) and task.first_episode % every == 0
-        if audited:
-            self.audited.add(task)
+        audited = {task for task in tasks if every and task.first_episode % every == 0}
+        self.audited |= audited
         return audited
 
     def run(self) -> Outcome:
@@ -265,7 +267,7 @@ class Simulation:
         self.now, _, action = heapq.heappop(self.queue)
         self.events += 1
         if self.now > 3000 or self.events > 2_000_000:
-            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._work}")
+            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._backlog.work}")
         action()
 
     def _tick(self) -> None:
@@ -275,9 +277,10 @@ class Simulation:
     def _handle(self, event: Event) -> None:
         self._apply(self.dispatcher.handle(event, self.now))
         idle = self.dispatcher._fleet.idle
-        waiting = (self.dispatcher._work.get(task) for task in self.dispatcher._pending)
-        if idle and any(work is not None and work.answer is None for work in waiting):
+        if idle and self.dispatcher._backlog.head() is not None:
             raise BrokenPromiseError("a task waits while a runner is idle")
+        if idle and self.dispatcher._fleet.with_next:
+            raise BrokenPromiseError("a call waits behind another while a runner is idle")
         if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
             raise BrokenPromiseError("the number of ready runners is wrong")
 
@@ -295,6 +298,8 @@ class Simulation:
                 if len({task.weights_seq_no for task in command.tasks}) > 1:
                     raise BrokenPromiseError("a call has tasks for several sets of weights")
                 self._send(command)
+            elif isinstance(command, Withdraw):
+                self._withdraw(command.runner)
             elif isinstance(command, Ask):
                 self._ask(command.runner)
             elif isinstance(command, Accept):
@@ -329,17 +334,29 @@ class Simulation:
         runner = self.runners.get(command.runner)
         if runner is None:
             self._after(0.01, lambda: self._tell_death(command.runner))
-            return
+        elif runner.waiting:
+            raise BrokenPromiseError("more than one call waits behind another")
+        elif runner.tasks:
+            runner.waiting, runner.withdrawn = command.tasks, False
+        else:
+            self._begin(command.runner, runner, command.tasks)
+
+    def _withdraw(self, number: int) -> None:
+        def arrive() -> None:
+            runner = self.runners.get(number)
+            if runner is not None and runner.waiting:  # else it has begun, and will answer
+                runner.withdrawn = True
+
+        self._after(HEARTBEAT_S, arrive)
+
+    def _begin(self, number: int, runner: SimulatedRunner, tasks: tuple[Task, ...]) -> None:
         scenario = self.scenario
         runner.call += 1
-        runner.tasks, runner.since = command.tasks, self.now
-        steps = sum(self._steps(task) for task in command.tasks)
+        runner.tasks, runner.since = tasks, self.now
+        steps = sum(self._steps(task) for task in tasks)
         seconds = steps * scenario.step_s * runner.speed
-        runner.ends = self.now + seconds
-        number, call = command.runner, runner.call
-        episodes = [
-            e for t in command.tasks for e in range(t.first_episode, t.first_episode + t.num_episodes)
-        ]
+        call = runner.call
+        episodes = [e for t in tasks for e in range(t.first_episode, t.first_episode + t.num_episodes)]
         if scenario.hanging_episode in episodes:
             runner.hangs = True  # it answers heartbeats, and makes no step
         elif scenario.deadly_episode in episodes:
@@ -373,9 +390,13 @@ class Simulation:
                 self.answers.setdefault(task, set()).add(digest)
                 self._last_digest[task] = digest
             digests.append(digest)
-        runner.tasks = ()
+        waiting, runner.tasks, runner.waiting = runner.waiting, (), ()
         self.outcome.busy_s += seconds
+        if waiting and not runner.withdrawn:
+            self._begin(number, runner, waiting)
         self._handle(Answered(number, seconds, steps, tuple(digests)))
+        if waiting and runner.withdrawn:
+            self._handle(Skipped(number))
 
     @property
     def _last_digest(self) -> dict[Task, str]:
