@@ -263,6 +263,42 @@ def test_every_login_shell_finds_the_environment_once(profile, tmp_path):
         assert (plain.returncode, plain.stderr) == (0, "")
 
 
+def commands(text):
+    """Those of ray and distpg in a document's blocks, and those that they run on the head."""
+    for block in re.findall(r"^```\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            for words in split(line):
+                if words[:2] == ["ray", "exec"]:
+                    yield from split(words[-1])
+                if words[:3] == ["ray", "job", "submit"] and "--" in words:
+                    yield words[words.index("--") + 1 :]
+                yield words
+
+
+def split(line):
+    """A command line of ray or distpg in words, as a list of one; of other lines: none."""
+    line = re.sub(r"^([A-Z_]+=\S+ )+", "", line)
+    if not line.startswith(("ray ", "distpg ")):
+        return []
+    return [[re.sub(r"^~/", "/home/ubuntu/", word) for word in shlex.split(line, comments=True)]]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cluster.md"])
+def test_documented_commands_are_those_of_ray_and_distpg(name):
+    from ray.scripts.scripts import cli
+
+    found = list(commands((ROOT / name).read_text(encoding="utf-8")))
+    assert any(words[:3] == ["ray", "job", "submit"] for words in found)
+    for program, *words in found:
+        if program == "ray":
+            command = cli
+            while hasattr(command, "commands"):
+                command = command.commands[words.pop(0)]
+            command.make_context("ray", words)
+        elif words[0] == "train" and "--address" in words and "..." not in words:
+            assert parse(TrainOptions(), "distpg train", words[1:]).training.address == "auto"
+
+
 def test_two_clusters_in_one_account_need_two_names():
     text = (CLUSTER / "cpu.yaml").read_text(encoding="utf-8")
     first, edited, _ = re.split(r"^# -{20,}.*$", text, flags=re.MULTILINE)
