@@ -265,7 +265,7 @@ def test_every_login_shell_finds_the_environment_once(profile, tmp_path):
 
 def commands(text):
     """Those of ray and distpg in a document's blocks, and those that they run on the head."""
-    for block in re.findall(r"^```\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             for words in split(line):
                 if words[:2] == ["ray", "exec"]:
