@@ -15,10 +15,11 @@ from distpg.errors import ConfigError
 
 # As it takes half a second, this is for machines under load and for clusters that answer nothing.
 _TIMEOUT_S = 15.0
-_NO_MODE, _NO_TOKEN, _WRONG_TOKEN = 3, 4, 5
+_NO_MODE, _NO_TOKEN, _NO_FILE, _WRONG_TOKEN = 3, 4, 5, 6
 _LACKS = {
     _NO_MODE: "RAY_AUTH_MODE is not `token` here, so that none is shown",
     _NO_TOKEN: "this process has none",
+    _NO_FILE: "none can be read where RAY_AUTH_TOKEN_PATH says",
     _WRONG_TOKEN: "this process has another one",
 }
 TOKEN_HINT = "Set RAY_AUTH_MODE=token, and copy the cluster's ~/.ray/auth_token here or into RAY_AUTH_TOKEN."
@@ -68,12 +69,14 @@ def connect(address: str, is_found_by_ray: bool) -> int:
     raylet: Any = _raylet
     if is_found_by_ray:
         setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        code = _NO_MODE
-    elif raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+    code = _NO_MODE
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
         code = _WRONG_TOKEN
-    else:  # ray.init refuses, whatever the cluster is like
-        return _NO_TOKEN
+        try:
+            if not raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+                return _NO_TOKEN  # Ray refuses to connect, whatever the cluster is like
+        except AuthenticationError:
+            return _NO_FILE
     try:
         raylet.GcsClient(address=address)
     except AuthenticationError:

@@ -151,6 +151,10 @@ def test_strangers_are_refused(address: str, tmp_path: Path) -> None:
     [
         ({"RAY_AUTH_MODE": "token"}, "this process has none"),
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "this process has another one"),
+        (
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/no/such/file"},
+            "none can be read where RAY_AUTH_TOKEN_PATH says",
+        ),
         ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE is not `token` here, so that none is shown"),
         ({}, "RAY_AUTH_MODE is not `token` here, so that none is shown"),
     ],
