@@ -28,6 +28,7 @@ from distpg.config import TrainConfig
 from distpg.config_files import load_config_file, preset
 from distpg.errors import ConfigError, DistpgError, RunDirectoryError
 from distpg.interrupts import Interrupts
+from distpg.option_types import expand_home
 from distpg.run_directory import load_run_config
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _resume(arguments: list[str]) -> None:
 
 def _run_of(arguments: list[str]) -> Path | None:
     """The run directory among the arguments, wherever it stands; None to let the parser complain."""
-    words = [word for word in arguments if not word.startswith("-")]
+    words = [expand_home(word) for word in arguments if not word.startswith("-")]
     # Path.is_dir raises for names that are too long.
     found = [Path(word) for word in words if os.path.isdir(word)]  # noqa: PTH112
     return found[0] if found else None

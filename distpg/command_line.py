@@ -16,7 +16,7 @@ from tyro import _errors as parse_errors
 
 from distpg.config import TrainConfig
 from distpg.errors import ConfigError
-from distpg.option_types import describe_type, option_name
+from distpg.option_types import describe_type, expand_home, option_name
 
 
 @dataclass(frozen=True)
@@ -195,13 +195,16 @@ class BenchmarkOptions(Verbosity):
 
 _BENCHMARK_HELP = "distpg benchmark --help lists its options with their defaults."
 
+# Options and arguments that are paths, beside those of TrainConfig.
+_PATHS = frozenset({"run", "runs", "config", "video", "output", "plot"})
+
 OptionsT = TypeVar("OptionsT")
 
 
 def parse(
     defaults: OptionsT, program: str, arguments: Sequence[str], ignore_others: bool = False
 ) -> OptionsT:
-    """The command line as a copy of the dataclass instance ``defaults``.
+    """The command line as a copy of the dataclass instance ``defaults``, with ``~`` expanded in paths.
 
     Raises:
         ConfigError: An option is unknown, lacks its value, or has a wrong one.
@@ -224,8 +227,16 @@ def parse(
             return_unknown_args=ignore_others,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-    result: OptionsT = parsed[0] if ignore_others else parsed
-    return result
+    result = parsed[0] if ignore_others else parsed
+    paths = {name: _expanded(value) for name, value in vars(result).items() if name in _PATHS}
+    expanded: OptionsT = dataclasses.replace(result, **paths)
+    return expanded
+
+
+def _expanded(paths: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+    if isinstance(paths, tuple):
+        return tuple(map(expand_home, paths))
+    return None if paths is None else expand_home(paths)
 
 
 def _json_object_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from distpg.errors import ConfigError
-from distpg.option_types import Range, check_range, check_type, option_name
+from distpg.option_types import Range, check_range, check_type, expand_home, option_name
 from distpg.seeding import MAX_SEED
 
 
@@ -119,6 +119,8 @@ class TrainConfig:
             check_type(option.name, getattr(self, option.name), _types()[option.name])
         # Lists come from YAML and JSON; numbers from either may lack their decimal point.
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        if self.run_dir is not None:
+            object.__setattr__(self, "run_dir", expand_home(self.run_dir))
         self._check_ranges()
 
     def _check_ranges(self) -> None:

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,14 +17,13 @@ from distpg.env_trace import measure_speed
 from distpg.envs import EnvSpec, inspect_env
 from distpg.errors import ClusterError, ConfigError
 from distpg.hardware import usable_cpus
-from distpg.preflight import free_memory
+from distpg.preflight import check_answers, free_memory
 from distpg.reproducibility import CAUSES, Verdict, examine
 from distpg.version import installed_version
 
 _MIB, _GIB = 2**20, 2**30
 # Whole episodes are played for so long; one that does not end is cut.
 _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
-_CONNECT_S = 5.0
 _PACKAGES = ("numpy", "gymnasium", "torch", "ray")
 # Ray with two runners takes about this much.
 _ENOUGH_MEMORY = 1 * _GIB
@@ -138,21 +136,15 @@ def _size(number: int) -> str:
 
 def _cluster(address: str) -> tuple[Finding, int | None]:
     """Whether it answers, and its CPUs if it does."""
-    # First a plain connection: Ray itself tries for minutes where nobody answers.
-    host_and_port = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address)
-    if host_and_port:
-        try:
-            socket.create_connection((host_and_port[1], int(host_and_port[2])), _CONNECT_S).close()
-        except (OSError, OverflowError) as error:
-            return Finding("fail", f"nothing answers at {address}: {error}"), None
     from distpg.ray_cluster import ray_cluster
 
     try:
+        check_answers(address)  # Ray itself tries for minutes where nobody does
         with ray_cluster(address) as cluster:
             text = f"the Ray cluster at {address} has {cluster.num_cpus} CPUs"
             return Finding("ok", text), cluster.num_cpus
-    except ClusterError as error:
-        return Finding("fail", error.message), None
+    except (ClusterError, ConfigError) as error:
+        return Finding("fail", f"{error.message}. {error.hint}"), None
 
 
 def _examine_environment(

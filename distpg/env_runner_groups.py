@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from distpg.config import TrainConfig, automatic_num_env_runners
 from distpg.env_runners import EnvRunnerGroup, InProcessEnvRunnerGroup, audited, env_runner_spec, plan
@@ -14,6 +13,7 @@ from distpg.interrupts import Interrupts
 from distpg.messages import Rules
 from distpg.policies import PolicySpec
 from distpg.preflight import check_cluster
+from distpg.ray_shipping import shipment_of
 
 
 @contextlib.contextmanager
@@ -28,7 +28,8 @@ def env_runners(
         return
     from distpg.ray_cluster import cpus_per_env_runner, num_cpus, ray_cluster
 
-    with ray_cluster(config.address, working_directory_of(config.env_id)) as cluster:
+    shipment = None if config.address is None else shipment_of(config.env_id)
+    with ray_cluster(config.address, shipment) as cluster:
         interrupts.install()  # again: Ray took the signals for itself
         from distpg.ray_env_runners import RayEnvRunnerGroup
 
@@ -37,7 +38,8 @@ def env_runners(
 
         follows = config.num_env_runners == "auto" and not cluster.is_own
         number = room() if config.num_env_runners == "auto" else config.num_env_runners
-        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
+        advices = check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow)
+        for advice in [*advices, *([] if shipment is None else shipment.advice())]:
             events({"event": "warning", "why": advice.message, "hint": advice.hint})
         cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
         group = RayEnvRunnerGroup(
@@ -53,16 +55,6 @@ def env_runners(
         with contextlib.closing(group):
             group.wait_for(min(config.min_env_runners, number))
             yield replace(config, num_env_runners=number), group
-
-
-def working_directory_of(env_id: str) -> str | None:
-    """The working directory, where the environment's module is in it: runners on other machines need it."""
-    module, colon, _ = env_id.partition(":")
-    if not colon:
-        return None
-    name = module.split(".")[0]
-    here = Path.cwd()
-    return str(here) if (here / name).is_dir() or (here / f"{name}.py").is_file() else None
 
 
 def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> Rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 import typing
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ OPTIONS_HELP = "distpg train --help lists every option with its default."
 def option_name(name: str) -> str:
     """The command-line spelling of a field: ``env_id`` to ``--env-id``."""
     return "--" + name.replace("_", "-")
+
+
+def expand_home(path: str) -> str:
+    """A path with its leading ``~`` or ``~user`` replaced, which no shell did that saw it in quotes."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where there is no such user
 
 
 def check_type(name: str, value: object, expected: Any) -> None:

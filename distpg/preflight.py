@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distpg.config import TrainConfig, automatic_episodes_per_task
 from distpg.errors import ConfigError, RunDirectoryError
+from distpg.ray_token import check_admitted
 
 # A runner of a built-in policy: Python, Ray, NumPy and Gymnasium take 110 MB, the environment the rest.
 RUNNER_BYTES = 150 * 10**6
@@ -76,6 +77,19 @@ def check_reachable(address: str, environment_address: str | None) -> None:
     except (OSError, UnicodeError) as error:  # the second for a name that is too long
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"no Ray cluster answers at {address}: {reason}", hint) from error
+
+
+def check_answers(address: str) -> None:
+    """Whether there is a cluster at the address, and takes this process in.
+
+    Raises:
+        ConfigError: There is none, it demands a token that this process lacks, or it is no address.
+    """
+    stands_for = address_of_auto(os.environ, _ray_directory())
+    check_reachable(address, stands_for)
+    where = stands_for if address == "auto" else address
+    if where is not None:
+        check_admitted(where, is_found_by_ray=address == "auto" and not os.environ.get("RAY_ADDRESS"))
 
 
 def _greet(where: tuple[str, int]) -> None:
@@ -216,11 +230,11 @@ def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
         run: The run's directory, if it is there already.
 
     Raises:
-        ConfigError: No cluster is at the address.
+        ConfigError: No cluster is at the address, or it does not take this process in.
         RunDirectoryError: There is no room for the run.
     """
     if config.address is not None:
-        check_reachable(config.address, address_of_auto(os.environ, _ray_directory()))
+        check_answers(config.address)
     path = run or Path(config.run_dir or "runs").absolute()
     there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
     check_disk(next(there))

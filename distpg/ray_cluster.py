@@ -15,14 +15,13 @@ from typing import Any
 from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.numerics import numerics_environment
 from distpg.preflight import can_grow, version_problem
+from distpg.ray_shipping import NOT_SHIPPED, Shipment
+from distpg.ray_token import TOKEN_HINT
 from distpg.temporary import temporary_directory
 
 # Ray keeps results larger than 100 KB in shared memory. Batches are read at once, so little is enough.
 _OBJECT_STORE_BYTES = 256 * 2**20
 _RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
-
-
-_NOT_SHIPPED = ("runs/", ".venv/", ".git/", "__pycache__/")
 
 # A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
 _LONGEST_PARENT = 107 - 69 - len("/distpg-ray-xxxxxxxx")
@@ -38,10 +37,10 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None, working_directory: str | None = None) -> Iterator[RayCluster]:
+def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterator[RayCluster]:
     """A running cluster: a new one on this machine (address None), or the one at ``address``.
 
-    Runners at an address get a copy of ``working_directory``, without what .gitignore names.
+    Runners at an address get a copy of ``shipment``, without what .gitignore names.
 
     A cluster started here demands Ray's token of whoever connects, since Ray listens on all interfaces, and
     is shut down at the end with nothing left behind. If this process is connected to a cluster already, that
@@ -81,19 +80,20 @@ def ray_cluster(address: str | None, working_directory: str | None = None) -> It
                     address=address,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
-                    runtime_env=_runtime_env(working_directory),
+                    runtime_env=_runtime_env(shipment),
                 )
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
         yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
 
 
-def _runtime_env(working_directory: str | None) -> dict[str, Any]:
-    """What Ray gives runners of an attached cluster; a submitted job has its working directory already."""
+def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
+    """What Ray gives runners of an attached cluster."""
     environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
-    if working_directory is None or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if shipment is None:
         return environment
-    return environment | {"working_dir": working_directory, "excludes": list(_NOT_SHIPPED)}
+    what = {"py_modules": [shipment.path]} if shipment.is_module_alone else {"working_dir": shipment.path}
+    return {**environment, **what, "excludes": list(NOT_SHIPPED)}
 
 
 def _keep_quiet() -> None:
@@ -174,7 +174,7 @@ def _why_not(address: str | None, error: Exception) -> DistpgError:
     if address is not None and "authenticat" in line.lower():
         return ClusterError(
             f"the cluster at {address} demands its token: {line}",
-            "Set RAY_AUTH_MODE=token, and copy the cluster's ~/.ray/auth_token here or into RAY_AUTH_TOKEN.",
+            TOKEN_HINT,
         )
     what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
     return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distpg.cli import main
-from distpg.command_line import TrainOptions, parse
+from distpg.command_line import BenchmarkOptions, EvaluateOptions, ReplayOptions, TrainOptions, parse
 from distpg.config import TrainConfig
 
 
@@ -125,3 +125,33 @@ def test_wrong_input_is_one_line_what_and_one_what_to_do(
     assert hint in second
     assert captured.out == ""
     assert [path.name for path in Path().iterdir()] == ["file"], "nothing is started or made for wrong input"
+
+
+@pytest.fixture
+def home(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(in_tmp_path / "home"))
+    (in_tmp_path / "home").mkdir()
+    return in_tmp_path / "home"
+
+
+def test_a_home_is_found_without_a_shell(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "c.yaml").write_text("max_iterations: 1\nnum_env_runners: 0\nrun_dir: ~/first\n")
+    assert main(["train", "--config", "~/c.yaml", "--quiet"]) == 0
+    assert main(["train", "--config=~/c.yaml", "--run-dir=~/runs/second", "--quiet"]) == 0
+    assert main(["resume", "~/first", "--max-iterations", "2", "--quiet"]) == 0
+    assert len((home / "first/metrics.jsonl").read_text().splitlines()) == 2
+    assert main(["evaluate", "~/runs/second", "--num-episodes", "1", "--quiet"]) == 0
+    assert main(["replay", "~/first", "--episode", "0", "--quiet"]) == 0
+    assert main(["plot", "~/first", "~/runs/second", "--output", "~", "--quiet"]) == 0
+    assert (home / "learning_curve.png").is_file()
+    assert capsys.readouterr() == ("", "")
+    assert sorted(path.name for path in home.parent.iterdir()) == ["home"]
+
+
+def test_every_path_may_begin_with_a_home(home: Path) -> None:
+    assert parse(EvaluateOptions(), "distpg evaluate", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(ReplayOptions(), "distpg replay", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(BenchmarkOptions(), "distpg benchmark", ["--plot", "~/a.png"]).plot == f"{home}/a.png"
+    assert TrainConfig(run_dir="~/run").run_dir == f"{home}/run"
+    for elsewhere in ("~nobody-of-this-name/run", "run/~", "./~/run"):
+        assert TrainConfig(run_dir=elsewhere).run_dir == elsewhere

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -224,3 +225,86 @@ def test_pods_notice_silent_hosts_as_soon():
     names = ["RAY_grpc_client_keepalive_time_ms", "RAY_grpc_client_keepalive_timeout_ms"]
     for pod in pods():
         assert pod["containers"][0]["env"] == [{"name": name, "value": "5000"} for name in names]
+
+
+@pytest.mark.parametrize("profile", [".profile", ".bash_profile", ".bash_login", None])
+def test_every_login_shell_finds_the_environment_once(profile, tmp_path):
+    """Whatever files it reads; ~/.bashrc is like Ubuntu's, which ends where no human types."""
+    home, root = tmp_path / "home", tmp_path / "copy"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray/auth_token").write_text("secret")
+    (home / ".bashrc").write_text("case $- in *i*) ;; *) return ;; esac\n# no line end")
+    if profile is not None:
+        (home / profile).touch()
+    (root / "cluster").mkdir(parents=True)
+    (root / ".venv").mkdir()
+    for name in ("cluster/setup-node", "cluster/environment.sh", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, root / name)
+    # As after the first time, so that nothing is installed.
+    wanted = "".join((root / name).read_text() for name in ("pyproject.toml", "constraints.txt"))
+    (root / ".venv/.setup-node").write_text(wanted + (root / "cluster/setup-node").read_text())
+    variables = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run([root / "cluster/setup-node"], env=variables, check=True)
+    assert (home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
+    assert (home / ".bashrc").read_text().count("environment.sh") == 1
+    show = 'echo "$PATH $RAY_AUTH_MODE"'
+    for options in (["--login", "-i", "-c"], ["--login", "-c"], ["-i", "-c"]):
+        # In a session of its own, since an interactive shell would take hold of the terminal.
+        shell = subprocess.run(
+            ["bash", *options, show], env=variables, capture_output=True, text=True, start_new_session=True
+        )
+        path, mode = shell.stdout.split()
+        assert path.startswith(f"{root}/.venv/bin:"), options
+        assert path.count(".venv/bin") == 1, options
+        assert mode == "token", options
+    if profile in (".profile", None):  # which other shells read too
+        plain = subprocess.run(["sh", "-c", ". ~/.profile"], env=variables, capture_output=True, text=True)
+        assert (plain.returncode, plain.stderr) == (0, "")
+
+
+def commands(text):
+    """Those of ray and distpg in a document's blocks, and those that they run on the head."""
+    for block in re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            for words in split(line):
+                if words[:2] == ["ray", "exec"]:
+                    yield from split(words[-1])
+                if words[:3] == ["ray", "job", "submit"] and "--" in words:
+                    yield words[words.index("--") + 1 :]
+                yield words
+
+
+def split(line):
+    """A command line of ray or distpg in words, as a list of one; of other lines: none."""
+    line = re.sub(r"^([A-Z_]+=\S+ )+", "", line)
+    if not line.startswith(("ray ", "distpg ")):
+        return []
+    return [[re.sub(r"^~/", "/home/ubuntu/", word) for word in shlex.split(line, comments=True)]]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cluster.md"])
+def test_documented_commands_are_those_of_ray_and_distpg(name):
+    from ray.scripts.scripts import cli
+
+    found = list(commands((ROOT / name).read_text(encoding="utf-8")))
+    assert any(words[:3] == ["ray", "job", "submit"] for words in found)
+    for program, *words in found:
+        if program == "ray":
+            command = cli
+            while hasattr(command, "commands"):
+                command = command.commands[words.pop(0)]
+            command.make_context("ray", words)
+        elif words[0] == "train" and "--address" in words and "..." not in words:
+            assert parse(TrainOptions(), "distpg train", words[1:]).training.address == "auto"
+
+
+def test_two_clusters_in_one_account_need_two_names():
+    text = (CLUSTER / "cpu.yaml").read_text(encoding="utf-8")
+    first, edited, _ = re.split(r"^# -{20,}.*$", text, flags=re.MULTILINE)
+    assert "cluster_name:" in edited
+    assert yaml.safe_load(first) is None
+
+
+def test_kuberays_probes_find_wget():
+    assert re.search(r"apt-get install .*\bwget\b", TEXTS["Dockerfile"])

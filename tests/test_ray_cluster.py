@@ -146,14 +146,43 @@ def test_strangers_are_refused(address: str, tmp_path: Path) -> None:
     assert "nauthenticated" in stranger.stderr or "AuthenticationError" in stranger.stderr
 
 
-def test_a_stranger_is_told_of_the_token(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "lacks"),
+    [
+        ({"RAY_AUTH_MODE": "token"}, "this process has none"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "this process has another one"),
+        (
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/no/such/file"},
+            "none can be read where RAY_AUTH_TOKEN_PATH says",
+        ),
+        ({"RAY_AUTH_MODE": "disabled"}, "RAY_AUTH_MODE is not `token` here, so that none is shown"),
+        ({}, "RAY_AUTH_MODE is not `token` here, so that none is shown"),
+    ],
+)
+def test_a_stranger_is_told_of_the_token(
+    given: dict[str, str], lacks: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As from another machine: this one's own token is out of reach."""
-    with train("--address", address, cwd=tmp_path, HOME=str(tmp_path), RAY_AUTH_MODE="token") as process:
-        _, errors = process.communicate()
-    assert process.returncode == 1
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    options = ("--address", address, "--run-dir", "run")
+    with train(*options, cwd=tmp_path, HOME=str(tmp_path), **given) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 2, errors
     error, hint = errors.splitlines()
-    assert "demands its token" in error
+    assert error == f"error: the cluster at {address} demands its token, and {lacks}"
+    assert "RAY_AUTH_MODE=token" in hint
     assert "RAY_AUTH_TOKEN" in hint
+    assert output == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stranger_with_the_token_is_none(address: str, tmp_path: Path) -> None:
+    token = (Path.home() / ".ray/auth_token").read_text(encoding="utf-8")
+    options = ("--address", address, "--max-iterations", "1", "--cpus-per-env-runner", "0.1", "--quiet")
+    variables = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    with train(*options, cwd=tmp_path, **variables) as process:
+        assert process.communicate() == ("", "")
+    assert process.returncode == 0
 
 
 def test_runners_that_do_not_fit_an_attached_cluster(address: str, tmp_path: Path) -> None:
