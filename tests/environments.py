@@ -179,6 +179,14 @@ class Unrepeatable(ShortOrLong):
         return observation, float(Unrepeatable.steps), terminated, truncated, info
 
 
+class NeverTheSame(Unrepeatable):
+    """The counter of one process never comes to where that of another one has been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Unrepeatable.steps = max(Unrepeatable.steps, os.getpid() << 20)
+
+
 class Walk(gymnasium.Env):
     """20 steps; the observation is random and of size 2. A subclass says where else randomness comes from."""
 
