@@ -313,6 +313,6 @@ class Walker(gymnasium.ActionWrapper):
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Walker, Drawn, Unrepeatable, Everything, Talks, Slow, EndsItsProcess),
+    *(Walker, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
