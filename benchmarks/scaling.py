@@ -21,10 +21,11 @@ POLICY = PolicySpec(1, 2, (8,))
 def configuration(
     options: argparse.Namespace, episodes: int, length: str, iterations: int, lag: int = 0
 ) -> TrainConfig:
+    mean = options.mean if length == "constant" else options.lognormal_mean
     return resolve_config(
         TrainConfig(
             env_id=ENV_ID,
-            env_kwargs={"step_ms": options.step_ms, "length": length, "mean": options.mean},
+            env_kwargs={"step_ms": options.step_ms, "length": length, "mean": mean},
             episodes_per_iteration=episodes,
             episodes_per_task=1,
             policy_lag=lag,
@@ -80,7 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num-env-runners", type=int, default=64)
     parser.add_argument("--step-ms", type=float, default=5)
-    parser.add_argument("--mean", type=int, default=40, help="length of an episode")
+    parser.add_argument("--mean", type=int, default=200, help="length of equal episodes, in steps")
+    parser.add_argument("--lognormal-mean", type=int, default=40)
     parser.add_argument("--policy-lag", type=int, nargs="*", default=[0, 1, 2, 4])
     options = parser.parse_args()
     runners = options.num_env_runners

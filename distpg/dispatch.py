@@ -40,7 +40,7 @@ from distpg.work import QUARANTINE_S, Backlog, Work
 _SECONDS_PER_CALL = 0.05
 # Where tasks are shorter, a second call waits behind the first, so that the way there and back and the
 # dispatcher's own time, which grows with the number of runners, are nobody's idle time.
-_SHORT_S = 1.0
+_SHORT_S = 10.0
 # Looking for slow runners takes a time that grows with their number: a pause for each keeps it in bounds. So
 # does asking no more than this many suspicious ones at a time, where the dispatcher itself is what is slow.
 _HEDGE_PAUSE_S = 1e-4

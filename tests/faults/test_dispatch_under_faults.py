@@ -47,27 +47,16 @@ def test_the_episode_that_cannot_be_played_is_named(poison: str, runners: int) -
 
 
 def test_wrong_answers_are_found_at_the_audited_rate() -> None:
-    """Of the answers that are wrong, those to audited tasks are found, and no others (without hedges).
-
-    Tasks are long, so that none is sent ahead, and played twice if another takes it over too late.
-    """
-    scenario = Scenario(
-        runners=4,
-        iterations=40,
-        episodes=25,
-        episodes_per_task=1,
-        mean_steps=4000,
-        wrong=0.1,
-        audit_every=5,
-    )
+    """Of the answers that are wrong, those to audited tasks are found, and those withdrawn too late."""
+    scenario = Scenario(runners=4, iterations=40, episodes=25, episodes_per_task=1, wrong=0.1, audit_every=5)
     simulation = Simulation(scenario, 3)
     outcome = simulation.run()
     audited = simulation.audited
     wrong = {task for task, digests in simulation.answers.items() if len(digests) > 1}
     assert outcome.counts["Differ"] == len(wrong)
-    assert wrong <= audited
+    assert len(wrong - audited) <= outcome.counts["Withdraw"] + outcome.counts["hedge"]
     # Two answers, each wrong with probability 0.1, to 200 audited tasks: 38 +- 5.5.
-    assert abs(len(wrong) - 0.19 * len(audited)) < 4 * 5.5
+    assert abs(len(wrong & audited) - 0.19 * len(audited)) < 4 * 5.5
 
 
 def test_one_slow_runner_of_four_costs_little() -> None:
