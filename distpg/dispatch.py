@@ -128,8 +128,11 @@ class Dispatcher:
         commands: list[Command] = []
         for task, digest in zip(tasks, event.digests, strict=True):
             work = self._backlog.work[task]
-            work.holders.discard(event.runner)
-            if digest is None:
+            was_withdrawn = event.runner in work.withdrawn
+            (work.withdrawn if was_withdrawn else work.holders).discard(event.runner)
+            if digest is None and was_withdrawn:
+                self._backlog.forget_if_finished(task)
+            elif digest is None:
                 commands += self._failed(task, work, event.runner)
             elif work.answer is None:
                 commands += self._first_answer(task, work, (digest, event.runner))
@@ -189,6 +192,9 @@ class Dispatcher:
             self._backlog.release(task, number)
         for task in reversed(runner.tasks):
             work = self._backlog.work[task]
+            if number in work.withdrawn:
+                self._backlog.release(task, number)
+                continue
             work.holders.discard(number)
             if work.answer is not None:
                 self._lose_second(task, work)
@@ -292,6 +298,9 @@ class Dispatcher:
         waiting = next(iter(self._fleet.with_next))
         tasks = self._fleet.withdraw_next(waiting)
         commands.append(Withdraw(waiting))
+        for task in tasks:
+            self._backlog.work[task].holders.discard(waiting)
+            self._backlog.work[task].withdrawn.add(waiting)
         tasks = tuple(task for task in tasks if self._backlog.work[task].answer is None)
         if tasks:
             self._send(commands, self._fleet.best_idle, tasks, "new", now)
@@ -302,6 +311,8 @@ class Dispatcher:
             if not idle:
                 return
             task, avoided = self._backlog.elsewhere.popleft()
+            if task not in self._backlog.unfinished:
+                continue  # one that was withdrawn too late has answered
             others = [runner for runner in idle if runner not in avoided]
             ready = (number for number, runner in self._fleet.runners.items() if runner.is_ready)
             if others or avoided.issuperset(ready):

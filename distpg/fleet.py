@@ -55,6 +55,7 @@ class Runner:
     is_ready: bool = False
     tasks: tuple[Task, ...] = ()
     next_tasks: tuple[Task, ...] = ()
+    next_is_withdrawn: bool = False
     steps: int = 0
     rate: float | None = None
     episodes: int = 0
@@ -157,18 +158,20 @@ class Fleet:
     def withdraw_next(self, number: RunnerId) -> tuple[Task, ...]:
         """The tasks of the call that waits are for others now. It stays in its place until it comes back."""
         del self.with_next[number]
+        self.runners[number].next_is_withdrawn = True
         return self.runners[number].next_tasks
 
     def finish(self, number: RunnerId, now: float) -> tuple[Task, ...]:
         """A call came back; its tasks. The one that waited behind it has begun."""
         runner = self.runners[number]
-        tasks, following = runner.tasks, runner.next_tasks
-        runner.tasks = runner.next_tasks = ()
+        tasks, following, is_withdrawn = runner.tasks, runner.next_tasks, runner.next_is_withdrawn
+        runner.tasks, runner.next_tasks, runner.next_is_withdrawn = (), (), False
         self.with_next.pop(number, None)
         self.with_room.pop(number, None)
         if following:
             self._begin(runner, following, now)
-            self.with_room[number] = None
+            if not is_withdrawn:
+                self.with_room[number] = None
         else:
             runner.progressed, runner.unanswered_since = now, None
             self.idle[number] = None

@@ -63,7 +63,7 @@ class EnvRunner(env_runners.EnvRunner):
     @ray.method(concurrency_group="heartbeat")
     def withdraw(self, call: int) -> None:
         """Leave out a call that waits behind another one."""
-        self._withdrawn |= {call}
+        self._withdrawn = self._withdrawn | {call}  # a new set: the other thread may be reading this one
 
     @ray.method(concurrency_group="heartbeat")
     def heartbeat(self) -> int:

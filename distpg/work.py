@@ -26,7 +26,8 @@ class Work:
         acquittals: How often its deaths were put down to a bad day.
         failed_on: Runners on which an episode of it failed.
         answer: Digest of the first answer, and who gave it.
-        holders: Runners that work on it.
+        holders: Runners that work on it, or have it wait behind another call.
+        withdrawn: Runners that may leave it out, since others do it now, but have not said so.
         parent: The task whose killing episode this one is played to find.
         parts: Such episodes still out, for the parent.
     """
@@ -41,6 +42,7 @@ class Work:
     answer: tuple[str, RunnerId] | None = None
     needs_second: bool = False
     holders: set[RunnerId] = field(default_factory=set)
+    withdrawn: set[RunnerId] = field(default_factory=set)
     parent: Task | None = None
     parts: set[Task] = field(default_factory=set)
 
@@ -108,6 +110,10 @@ class Backlog:
     def release(self, task: Task, runner: RunnerId) -> None:
         """A runner that held it did not begin with it, and is not to blame, nor is the task."""
         work = self.work[task]
+        if runner in work.withdrawn:
+            work.withdrawn.discard(runner)
+            self.forget_if_finished(task)
+            return
         work.holders.discard(runner)
         if work.answer is not None:
             if work.needs_second and not work.holders:
@@ -124,7 +130,7 @@ class Backlog:
         work = self.work[task]
         if work.answer is not None and not work.needs_second:
             self.unfinished.discard(task)
-            if not work.holders:
+            if not work.holders and not work.withdrawn:
                 del self.work[task]
 
     def head(self) -> Task | None:

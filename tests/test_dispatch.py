@@ -374,6 +374,20 @@ def test_what_is_taken_over_and_lost_goes_back_to_whoever_is_free() -> None:
         assert not dispatcher.done
 
 
+def test_what_is_taken_over_does_not_wait_for_the_one_that_it_was_taken_from() -> None:
+    for lost, why in ((Died(2), "new"), (Answered(2, 0.2, 9, (None,)), "elsewhere")):
+        dispatcher = dispatcher_used_to(0.2, ready=3)
+        *_, fourth, fifth = tasks = tasks_of_iteration(0, 5, 1, 0)
+        dispatcher.add(tasks, 1.0)
+        dispatcher.handle(Answered(0, 0.2, 9, ("a",)), 1.2)
+        commands = dispatcher.handle(Answered(2, 0.2, 9, ("c",)), 1.2)
+        assert commands[1:] == [Withdraw(1), Send(2, (fifth,))]
+        assert dispatcher.handle(Answered(0, 0.2, 9, ("d",)), 1.4) == [Accept(fourth)]
+        # The second, which takes long, keeps runner 1 from saying that it leaves out the fifth.
+        assert Send(0, (fifth,), why) in dispatcher.handle(lost, 1.5)
+        assert dispatcher.handle(Answered(0, 0.2, 9, ("e",)), 1.7)[0] == Accept(fifth)
+
+
 def test_an_earlier_iteration_is_taken_over_before_a_later_one_begins() -> None:
     dispatcher = dispatcher_used_to(0.2, ready=2)
     earlier, later = tasks_of_iteration(0, 4, 1, 0), tasks_of_iteration(1, 4, 1, 0)

@@ -281,8 +281,20 @@ class Simulation:
             raise BrokenPromiseError("a task waits while a runner is idle")
         if idle and self.dispatcher._fleet.with_next:
             raise BrokenPromiseError("a call waits behind another while a runner is idle")
+        if idle and self.scenario.runners <= 8:
+            self._look_for_forgotten()
         if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
             raise BrokenPromiseError("the number of ready runners is wrong")
+
+    def _look_for_forgotten(self) -> None:
+        """Every task is done by somebody, or will be as soon as it may."""
+        backlog = self.dispatcher._backlog
+        queued = {*backlog.pending, *(task for task, _ in backlog.elsewhere)}
+        queued |= {task for _, task in backlog._quarantine} | {gave_up.task for gave_up in self.given_up}
+        for task in backlog.unfinished - queued:
+            work = backlog.work[task]
+            if not (work.holders or work.parts or (work.parent and work.parent in queued)):
+                raise BrokenPromiseError(f"nobody does {task}: {work}")
 
     def _apply(self, commands: list[Command]) -> None:
         for command in commands:
@@ -347,7 +359,7 @@ class Simulation:
             if runner is not None and runner.waiting:  # else it has begun, and will answer
                 runner.withdrawn = True
 
-        self._after(HEARTBEAT_S, arrive)
+        self._after(HEARTBEAT_S if self.rng.random() < 0.8 else self.rng.expovariate(1.0), arrive)
 
     def _begin(self, number: int, runner: SimulatedRunner, tasks: tuple[Task, ...]) -> None:
         scenario = self.scenario
