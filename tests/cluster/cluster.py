@@ -83,16 +83,6 @@ class Cluster:
         """Wait until each host has one."""
         wait_for("runners on every host", lambda: self.hosts_with_runners() == set(self.network.hosts), 120)
 
-    def wait_until_all_play(self, run: str) -> None:
-        """Wait until each host has a runner and all that there are have joined the run."""
-
-        def is_complete() -> bool:
-            counts = [len(host.processes("ray::EnvRunner")) for host in self.network.hosts.values()]
-            metrics = self.metrics(run)
-            return all(counts) and bool(metrics) and metrics[-1]["num_healthy_env_runners"] == sum(counts)
-
-        wait_for(f"all runners of {run}", is_complete, 120)
-
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """The iterations of a run, so far; a torn last line is left out."""
         return read_metrics(self.head.home(run))

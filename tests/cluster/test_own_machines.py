@@ -73,9 +73,7 @@ def test_training_has_runners_on_every_node(
     command = f"{TRAIN} --seed 3 --max-iterations {ITERATIONS} --run-dir runs/auto"
     with timings(f"own machines: {ITERATIONS} iterations of CartPole-v1"):
         training = cluster.launcher.start_exec(command)
-        wait_for(
-            "a runner on every node", lambda: cluster.hosts_with_runners() == set(cluster.network.hosts), 120
-        )
+        cluster.wait_for_runners_everywhere()
         assert training.wait(240) == 0, training.output
     done = result(cluster.head.home("runs/auto"))
     assert done["weights_digest"] == single.digests(ITERATIONS, "--seed", "3")[-1]
@@ -198,9 +196,7 @@ def test_lost_host_changes_nothing(
     cluster.wait_for_nodes(nodes)
     run, lost = f"runs/{what}", cluster.workers[-1]
     with cluster.training(f"{ENDLESS} --run-dir ../{run}") as interrupt:
-        wait_for(
-            "runners on every node", lambda: cluster.hosts_with_runners() == set(cluster.network.hosts), 120
-        )
+        cluster.wait_for_runners_everywhere()
         before = cluster.wait_for_iterations(run, 3)
         assert lost.processes("ray::EnvRunner")
         lost_at = time.monotonic()
