@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from distpg.sleep_env import SleepEnv
+from distpg.environments.sleep_env import SleepEnv
 
 
 class ChaosCartPole(CartPoleEnv):

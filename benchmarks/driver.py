@@ -5,16 +5,18 @@ import statistics
 import time
 from dataclasses import replace
 
-from distpg.config import TrainConfig
-from distpg.env_runners import Answer, EnvRunnerSpec, env_runner_spec, tasks_of_iteration
-from distpg.envs import EnvSpec, inspect_env
-from distpg.messages import Rules
-from distpg.policies import PolicySpec, initial_weights
-from distpg.ray_cluster import ray_cluster
+from distpg.config.train_config import TrainConfig
+from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.tasks import tasks_of_iteration
+from distpg.dispatch.messages import Rules
+from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.env_runner import Answer, EnvRunnerSpec, env_runner_spec
 
 
 def make_group(spec: EnvRunnerSpec, num_env_runners: int, num_processes: int):
-    from distpg import ray_env_runner, ray_env_runners
+    from distpg.on_ray import actor as ray_env_runner
+    from distpg.on_ray import group as ray_env_runners
 
     class EnvRunner(ray_env_runner.EnvRunner):
         """Introduces itself and plays once, and gives those answers ever after."""

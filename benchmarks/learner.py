@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 import distpg  # before torch: it pins the arithmetic
-from distpg.baselines import baseline_values
-from distpg.config import TrainConfig
-from distpg.episodes import EpisodeBatch
-from distpg.learner import Learner
-from distpg.policies import PolicySpec, initial_weights, preferences
-from distpg.policy_gradient import policy_gradient_loss, scale_advantages
+from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.policies import PolicySpec, initial_weights, preferences
+from distpg.learning.baselines import baseline_values
+from distpg.learning.learner import Learner
+from distpg.learning.policy_gradient import policy_gradient_loss, scale_advantages
 
 USUAL, WIDE = PolicySpec(4, 2, TrainConfig().hidden_sizes), PolicySpec(4, 2, (256, 256))
 # Policy, episodes, and steps of each.

@@ -4,12 +4,13 @@ import argparse
 import statistics
 import time
 
-from distpg.config import TrainConfig
-from distpg.env_runners import env_runner_spec, tasks_of_iteration
-from distpg.envs import EnvSpec, inspect_env
-from distpg.messages import Rules
-from distpg.policies import PolicySpec, initial_weights
-from distpg.ray_cluster import ray_cluster
+from distpg.config.train_config import TrainConfig
+from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.tasks import tasks_of_iteration
+from distpg.dispatch.messages import Rules
+from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.env_runner import env_runner_spec
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     weights = initial_weights(policy.layer_sizes, seed=0)
     beyond, sampling = [], []
     with ray_cluster(None) as cluster:
-        from distpg.ray_env_runners import RayEnvRunnerGroup
+        from distpg.on_ray.group import RayEnvRunnerGroup
 
         cpus = min(1.0, cluster.num_cpus / options.num_env_runners)
         spec = env_runner_spec(TrainConfig(), policy)

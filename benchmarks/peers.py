@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.peer_samplers.comparison import NAMES, Comparison
 from benchmarks.peer_samplers.environments import ROOT
-from distpg.hardware import cpu_model
+from distpg.system.hardware import cpu_model
 
 PACKAGES = {"distpg": "distpg", "rllib": "ray", "sb3": "stable-baselines3", "torchrl": "torchrl"}
 POLICIES = ["untrained", "trained"]

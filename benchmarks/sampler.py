@@ -6,11 +6,16 @@ import time
 
 import gymnasium
 
-from distpg.config import TrainConfig
-from distpg.envs import EnvSpec, inspect_env, make_env, without_wrappers
-from distpg.policies import PolicySpec, Weights, initial_weights
-from distpg.samplers.gymnasium_sampler import GymnasiumSampler
-from distpg.seeding import environment_seeds
+from distpg.config.train_config import TrainConfig
+from distpg.core.policies import PolicySpec, Weights, initial_weights
+from distpg.core.seeding import environment_seeds
+from distpg.environments.envs import (
+    EnvSpec,
+    inspect_env,
+    make_env,
+    without_wrappers,
+)
+from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 
 EPISODES = 256
 

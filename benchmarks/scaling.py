@@ -4,15 +4,15 @@ import argparse
 import contextlib
 import time
 
-from distpg.collector import Collector
-from distpg.config import TrainConfig, resolve_config
-from distpg.env_runners import env_runner_spec
-from distpg.envs import env_spec, make_env
-from distpg.messages import Rules
-from distpg.policies import PolicySpec, initial_weights
-from distpg.ray_cluster import ray_cluster
-from distpg.seeding import environment_seeds
-from distpg.sleep_env import ENV_ID
+from distpg.config.train_config import TrainConfig, resolve_config
+from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.seeding import environment_seeds
+from distpg.dispatch.messages import Rules
+from distpg.environments.envs import env_spec, make_env
+from distpg.environments.sleep_env import ENV_ID
+from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.env_runner import env_runner_spec
+from distpg.training.collector import Collector
 from tests.faults.simulator import utilisation_of
 
 POLICY = PolicySpec(1, 2, (8,))
@@ -38,7 +38,7 @@ def configuration(
 
 @contextlib.contextmanager
 def group_of(runners: int, config: TrainConfig):
-    from distpg.ray_env_runners import RayEnvRunnerGroup
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
     rules = Rules(num_runners=runners, start_timeout_s=300)
     group = RayEnvRunnerGroup(env_runner_spec(config, POLICY), 1 / 32, rules, on_event=lambda event: None)

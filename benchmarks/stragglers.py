@@ -7,22 +7,24 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from distpg.config import TrainConfig
-from distpg.env_runners import env_runner_spec, tasks_of_iteration
-from distpg.messages import Rules
-from distpg.policies import PolicySpec, initial_weights
-from distpg.ray_cluster import ray_cluster
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Event
+from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.tasks import tasks_of_iteration
+from distpg.dispatch.messages import Rules
+from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.env_runner import env_runner_spec
 
 
 def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list[float], Counter]:
-    from distpg.ray_env_runners import RayEnvRunnerGroup
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
     env_id, kwargs = "distpg/Sleep-v0", {"step_ms": options.step_ms}
     if slow_marker is not None:
         env_id, kwargs["slow_marker"] = "benchmarks.chaos:Straggles-v0", str(slow_marker)
     policy = PolicySpec(1, 2)
     config = TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always")
-    events: list[dict] = []
+    events: list[Event] = []
     group = RayEnvRunnerGroup(env_runner_spec(config, policy), 0.1, Rules(num_runners=4), events.append)
     group.wait_for(4)
     weights = initial_weights(policy.layer_sizes, 0)
@@ -34,7 +36,7 @@ def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list
         group.collect(tasks)
         found.append(time.perf_counter() - start)
     group.close()
-    return found, Counter(event["event"] for event in events)
+    return found, Counter(event.kind for event in events)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import distpg
 from benchmarks.methods import BASELINES, METHODS
-from distpg.ray_cluster import RayCluster, cpus_per_env_runner, ray_cluster
+from distpg.on_ray.cluster import RayCluster, cpus_per_env_runner, ray_cluster
 
 SIZES = [(4, "auto"), (7, "auto"), (10, "auto"), (4, 2), (7, 2), (10, 2)]
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from distpg.numerics import pin_numerics
-from distpg.version import __version__
+from distpg.system.numerics import pin_numerics
+from distpg.system.version import __version__
 
 pin_numerics()
 
 if TYPE_CHECKING:
-    from distpg.config import TrainConfig as TrainConfig
-    from distpg.evaluation import Policy as Policy
-    from distpg.evaluation import load_policy as load_policy
-    from distpg.results import Result as Result
-    from distpg.trainer import resume as resume
-    from distpg.trainer import train as train
+    from distpg.config.train_config import TrainConfig as TrainConfig
+    from distpg.runs.policy import Policy as Policy
+    from distpg.runs.policy import load_policy as load_policy
+    from distpg.runs.results import Result as Result
+    from distpg.training.trainer import resume as resume
+    from distpg.training.trainer import train as train
 
 _PUBLIC = {
-    "Policy": "distpg.evaluation",
-    "Result": "distpg.results",
-    "TrainConfig": "distpg.config",
-    "load_policy": "distpg.evaluation",
-    "resume": "distpg.trainer",
-    "train": "distpg.trainer",
+    "Policy": "distpg.runs.policy",
+    "Result": "distpg.runs.results",
+    "TrainConfig": "distpg.config.train_config",
+    "load_policy": "distpg.runs.policy",
+    "resume": "distpg.training.trainer",
+    "train": "distpg.training.trainer",
 }
 __all__ = ["Policy", "Result", "TrainConfig", "__version__", "load_policy", "resume", "train"]
 

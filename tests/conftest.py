@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distpg.env_runners import EnvRunnerGroup, Task
-from distpg.envs import EnvSpec, inspect_env
-from distpg.episodes import EpisodeBatch
-from distpg.policies import PolicySpec, Weights
-from distpg.ray_cluster import ray_cluster
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.policies import PolicySpec, Weights
+from distpg.core.tasks import Task
+from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.group import EnvRunnerGroup
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from distpg.command_line import TrainOptions, parse
-from distpg.version import __version__
+from distpg.commands.options import TrainOptions
+from distpg.commands.parser import parse
+from distpg.system.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "cluster"

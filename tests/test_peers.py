@@ -11,7 +11,7 @@ import pytest
 from benchmarks.peer_samplers import comparison
 from benchmarks.peer_samplers.environments import ROOT, PeerError
 from benchmarks.peer_samplers.serving import Lengths, weights
-from distpg.policies import initial_weights
+from distpg.core.policies import initial_weights
 
 
 def refuse(constant: str) -> None:

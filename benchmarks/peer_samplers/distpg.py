@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 
 from benchmarks.peer_samplers.serving import HIDDEN, Sampler, serve, weights
-from distpg.config import TrainConfig
-from distpg.env_runners import EnvRunner, Task, env_runner_spec
-from distpg.envs import EnvSpec, inspect_env
-from distpg.episodes import EpisodeBatch
-from distpg.policies import PolicySpec
+from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.policies import PolicySpec
+from distpg.core.tasks import Task
+from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.sampling.env_runner import EnvRunner, env_runner_spec
 
 
 def make(policy: str, setting: str) -> Sampler:

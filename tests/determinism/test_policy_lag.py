@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 
 import distpg
-from distpg.collector import Collector
-from distpg.config import TrainConfig, resolve_config
-from distpg.env_runner_groups import env_runners
-from distpg.env_runners import EnvRunner, InProcessEnvRunnerGroup, Task, env_runner_spec, plan
-from distpg.episodes import EpisodeBatch
+from distpg.config.train_config import TrainConfig, resolve_config
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.policies import Weights
+from distpg.core.seeding import environment_seed
+from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
-from distpg.events import EventLog
-from distpg.interrupts import Interrupts
-from distpg.learner import Learner
-from distpg.policies import Weights
-from distpg.replay import replay
-from distpg.seeding import environment_seed
-from distpg.trainer import Listeners
+from distpg.learning.learner import Learner
+from distpg.runs.events import EventLog
+from distpg.sampling.env_runner import EnvRunner, env_runner_spec, plan
+from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.system.interrupts import Interrupts
+from distpg.training.collector import Collector
+from distpg.training.replay import replay
+from distpg.training.runners import env_runners
+from distpg.training.trainer import Listeners
 from tests.conftest import policy_spec
 
 FEW_CPUS = 0.05
@@ -179,7 +181,7 @@ def test_a_stop_counts_nothing_of_what_is_in_flight(in_tmp_path: Path) -> None:
 def test_a_failure_in_flight_does_not_reach_a_run_that_ends_before_it(in_tmp_path: Path) -> None:
     """Episode 13 fails, in iteration 3. Without runners, a run of three iterations never plays it."""
     options: dict = {
-        "env_id": "tests.environments:FailsAtSeed",
+        "env_id": "tests.odd_environments:FailsAtSeed",
         "env_kwargs": {"seed": environment_seed(3, 13)},
         "env_reuse": "always",
         "policy_lag": 4,

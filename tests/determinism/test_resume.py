@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import distpg
-from distpg.config import TrainConfig
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Event, RunFinishedAlready, RunResumed
 from distpg.errors import ConfigError, RunDirectoryError
-from distpg.trainer import Listeners
+from distpg.training.trainer import Listeners
 
 TIMES = {
     *("env_steps_per_s", "episodes_per_s", "time_sample_s", "time_learn_s", "time_total_s"),
@@ -161,10 +162,10 @@ def test_damaged_checkpoints_are_said_and_an_older_one_is_used(finished: Path, i
     shutil.copytree(finished, run)
     (run / "checkpoints/000012/weights.safetensors").write_bytes(b"bad")
     (run / "checkpoints/000010/state.json").write_bytes(b"{}")
-    events: list[dict] = []
+    events: list[Event] = []
     distpg.resume(run, Listeners(on_event=events.append))
-    assert [event["event"] for event in events] == ["checkpoint_damaged"] * 2 + ["run_resumed"]
-    assert events[-1]["iterations"] == 5
+    assert [event.kind for event in events] == ["checkpoint_damaged"] * 2 + ["run_resumed"]
+    assert events[-1] == RunResumed(5)
     assert content(run) == content(finished)
 
 
@@ -186,10 +187,10 @@ def test_a_finished_run_is_left_as_it_is(finished: Path) -> None:
         }
 
     before = snapshot()
-    events: list[dict] = []
+    events: list[Event] = []
     result = distpg.resume(finished, Listeners(on_event=events.append))
     assert result.iterations == 12
-    assert events == [{"event": "run_finished_already", "iterations": 12}]
+    assert events == [RunFinishedAlready(12)]
     assert snapshot() == before
 
 
@@ -237,7 +238,7 @@ def test_a_run_resumed_with_other_arithmetic_says_so(
 ) -> None:
     run = in_tmp_path / "run"
     shutil.copytree(finished, run)
-    monkeypatch.setattr("distpg.fingerprint.numerics_digest", lambda policy: "another CPU's")
+    monkeypatch.setattr("distpg.sampling.fingerprint.numerics_digest", lambda policy: "another CPU's")
     result = distpg.resume(run, max_iterations=13)
     assert not result.reproducible
     assert result.not_reproducible_because == "resumed with another kind of CPU or its kernels"
@@ -255,7 +256,7 @@ def test_a_listener_that_raises_loses_no_update(in_tmp_path: Path) -> None:
 
 
 def test_a_run_in_use_is_refused(finished: Path) -> None:
-    from distpg.run_directory import exclusive
+    from distpg.runs.directory import exclusive
 
     with exclusive(finished), pytest.raises(RunDirectoryError, match="in use"):
         distpg.resume(finished, max_iterations=20)

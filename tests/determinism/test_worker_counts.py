@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 import distpg
-from distpg.config import TrainConfig
-from distpg.env_runners import InProcessEnvRunnerGroup, Task, env_runner_spec, tasks_of_iteration
-from distpg.episodes import EpisodeBatch
-from distpg.messages import Rules
-from distpg.policies import initial_weights
+from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.events import Event
+from distpg.core.policies import initial_weights
+from distpg.core.tasks import Task, tasks_of_iteration
+from distpg.dispatch.messages import Rules
+from distpg.sampling.env_runner import env_runner_spec
+from distpg.sampling.group import InProcessEnvRunnerGroup
 from tests.conftest import collect, policy_spec
 
 FEW_CPUS = 0.05
@@ -24,7 +27,7 @@ def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
 @pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("num_env_runners", [1, 2, 3])
 def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> None:
-    from distpg.ray_env_runners import RayEnvRunnerGroup
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
     policy = policy_spec()
     spec = env_runner_spec(TrainConfig(seed=4), policy)
@@ -72,9 +75,9 @@ def test_digests_of_every_iteration_are_equal(
 @pytest.mark.parametrize("num_env_runners", [0, 1, 3])
 def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     """Of 2 or 200 steps, equally likely: who takes the first finishers collects the short ones."""
-    from distpg.ray_env_runners import RayEnvRunnerGroup
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
-    env_id = "tests.environments:ShortOrLong"
+    env_id = "tests.odd_environments:ShortOrLong"
     policy = policy_spec(env_id)
     spec = env_runner_spec(TrainConfig(env_id=env_id, seed=1), policy)
     if num_env_runners == 0:
@@ -91,21 +94,21 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
-    from distpg.ray_env_runners import RayEnvRunnerGroup
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
-    env_id = "tests.environments:KillsOnce"
+    env_id = "tests.odd_environments:KillsOnce"
     marker = in_tmp_path / "killed"
-    calm = TrainConfig(env_id="tests.environments:ShortOrLong", seed=2)
+    calm = TrainConfig(env_id="tests.odd_environments:ShortOrLong", seed=2)
     deadly = TrainConfig(env_id=env_id, env_kwargs={"marker": str(marker)}, seed=2)
     policy = policy_spec(calm.env_id)
     weights = initial_weights(policy.layer_sizes, 0)
     tasks = tasks_of_iteration(0, 12, 1, 0)
     expected = collect(InProcessEnvRunnerGroup(env_runner_spec(calm, policy)), tasks, weights)
-    events: list[dict[str, object]] = []
+    events: list[Event] = []
     group = RayEnvRunnerGroup(env_runner_spec(deadly, policy), FEW_CPUS, Rules(2), events.append)
     assert as_bytes(collect(group, tasks, weights)) == as_bytes(expected)
     assert marker.exists()
     group.wait_for(2)
     assert group.num_restarts == 1
-    assert [event["event"] for event in events].count("env_runner_died") == 1
+    assert [event.kind for event in events].count("env_runner_died") == 1
     group.close()

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from distpg.dispatch import Dispatcher
-from distpg.env_runners import Task, tasks_of_iteration
-from distpg.messages import (
+from distpg.core.tasks import Task, tasks_of_iteration
+from distpg.dispatch.dispatcher import Dispatcher
+from distpg.dispatch.messages import (
     Accept,
     Answered,
     Ask,

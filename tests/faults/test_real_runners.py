@@ -9,21 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from distpg import ray_env_runner, ray_env_runners
-from distpg.config import TrainConfig
-from distpg.env_runners import InProcessEnvRunnerGroup, env_runner_spec, tasks_of_iteration
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Event, NotReproducible
+from distpg.core.policies import initial_weights
+from distpg.core.seeding import environment_seed
+from distpg.core.tasks import tasks_of_iteration
+from distpg.dispatch.messages import Rules
 from distpg.errors import EnvRunnersError, EpisodeError
-from distpg.fingerprint import numerics_digest
-from distpg.messages import Rules
-from distpg.policies import initial_weights
-from distpg.ray_env_runners import RayEnvRunnerGroup
-from distpg.seeding import environment_seed
+from distpg.on_ray import actor as ray_env_runner
+from distpg.on_ray import group as ray_env_runners
+from distpg.on_ray.group import RayEnvRunnerGroup
+from distpg.sampling.env_runner import env_runner_spec
+from distpg.sampling.fingerprint import numerics_digest
+from distpg.sampling.group import InProcessEnvRunnerGroup
 from tests.conftest import collect, policy_spec
 from tests.determinism.test_worker_counts import FEW_CPUS, as_bytes
 
 pytestmark = pytest.mark.usefixtures("ray")
 
-CALM = "tests.environments:ShortOrLong"
+CALM = "tests.odd_environments:ShortOrLong"
 
 
 class Runners:
@@ -35,7 +39,7 @@ class Runners:
         self.spec = env_runner_spec(
             TrainConfig(env_id=env_id, env_kwargs=kwargs, seed=2, env_reuse="always"), self.policy
         )
-        self.events: list[dict] = []
+        self.events: list[Event] = []
         self.group = RayEnvRunnerGroup(self.spec, FEW_CPUS, rules, self.events.append, **options)
         self.weights = initial_weights(self.policy.layer_sizes, 0)
 
@@ -47,7 +51,7 @@ class Runners:
 
     @property
     def kinds(self) -> Counter:
-        return Counter(event["event"] for event in self.events)
+        return Counter(event.kind for event in self.events)
 
     def processes(self) -> list[int]:
         import ray
@@ -108,7 +112,7 @@ def test_killed_in_the_middle_again_and_again(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_episode_that_kills_its_process_is_named() -> None:
     runners = Runners(
-        "tests.environments:Deadly",
+        "tests.odd_environments:Deadly",
         rules=Rules(2, max_task_retries=2),
         env_kwargs={"seed": environment_seed(2, 13)},
     )
@@ -119,7 +123,7 @@ def test_an_episode_that_kills_its_process_is_named() -> None:
 
 
 def test_an_exception_is_tried_once_elsewhere_and_then_said() -> None:
-    runners = Runners("tests.environments:Fails", rules=Rules(2), env_kwargs={"share": 0.2})
+    runners = Runners("tests.odd_environments:Fails", rules=Rules(2), env_kwargs={"share": 0.2})
     with pytest.raises(EpisodeError, match="step 2: ValueError: the simulator broke"):
         runners.check(episodes=24)
     assert runners.kinds["episode_tried_elsewhere"] >= 2
@@ -128,7 +132,7 @@ def test_an_exception_is_tried_once_elsewhere_and_then_said() -> None:
 def test_a_hanging_environment_is_found(tmp_path: Path) -> None:
     marker = tmp_path / "hung"
     runners = Runners(
-        "tests.environments:HangsOnce",
+        "tests.odd_environments:HangsOnce",
         rules=Rules(1, silent_after_s=1.0),
         env_kwargs={"seed": environment_seed(2, 5), "marker": str(marker)},
     )
@@ -144,24 +148,24 @@ def test_recycled_runners_answer_the_same() -> None:
 
 
 def test_a_constructor_that_kills_is_given_up() -> None:
-    runners = Runners("tests.environments:DiesAtOnce", rules=Rules(2))
+    runners = Runners("tests.odd_environments:DiesAtOnce", rules=Rules(2))
     with pytest.raises(EnvRunnersError, match="no runner starts"):
         runners.group.wait_for(1)
 
 
 def test_wrong_answers_of_an_unrepeatable_environment_are_found_by_audits() -> None:
     rules = Rules(2, audited=lambda tasks: tasks)
-    runners = Runners("tests.environments:NeverTheSame", rules=rules, is_reproducible=False)
+    runners = Runners("tests.odd_environments:NeverTheSame", rules=rules, is_reproducible=False)
     tasks = tasks_of_iteration(0, 6, 1, 0)
     collect(runners.group, tasks, runners.weights)
     assert runners.kinds["answers_differ"] == 6
-    assert "played twice gave two results" in runners.events[-1]["why"]
+    assert "played twice gave two results" in runners.events[-1].why
 
 
 def test_an_environment_that_never_repeats_is_used_and_said() -> None:
-    runners = Runners("tests.environments:NumpyRandom", rules=Rules(2))
+    runners = Runners("tests.odd_environments:NumpyRandom", rules=Rules(2))
     runners.group.wait_for(2)
-    assert [event["why"] for event in runners.events if event["event"] == "not_reproducible"] == [
+    assert [event.why for event in runners.events if isinstance(event, NotReproducible)] == [
         "the environment plays differently each time"
     ]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import distpg
-from distpg.checkpoints import checkpoint_numbers, load_checkpoint, newest_checkpoint
-from distpg.cli import main
-from distpg.config import TrainConfig
+from distpg.commands.cli import main
+from distpg.config.train_config import TrainConfig
 from distpg.errors import StorageError
-from distpg.trainer import Listeners
+from distpg.runs.checkpoints import checkpoint_numbers, load_checkpoint, newest_checkpoint
+from distpg.training.trainer import Listeners
 
 ITERATIONS = 8
 FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
@@ -179,14 +179,14 @@ def test_a_directory_that_is_removed(tmp_path: Path) -> None:
 def test_as_a_user_sees_it(tmp_path: Path) -> None:
     """Exit code 1, two lines, and no more words from the threads and files that are closed."""
     script = """
-import shutil, sys, distpg.trainer
-from distpg.cli import main
-iterate = distpg.trainer.iterate
+import shutil, sys, distpg.training.trainer
+from distpg.commands.cli import main
+iterate = distpg.training.trainer.iterate
 def iterate_and_remove(*arguments):
     for metrics in iterate(*arguments):
         yield metrics
         shutil.rmtree("run", ignore_errors=True)
-distpg.trainer.iterate = iterate_and_remove
+distpg.training.trainer.iterate = iterate_and_remove
 sys.exit(main(sys.argv[1:]))
 """
     arguments = ["train", "--num-env-runners", "0", "--run-dir", "run", "--quiet", "--checkpoint-every", "2"]
@@ -211,7 +211,7 @@ import io, os, pathlib, sys
 import distpg
 from distpg.checkpoints import save_checkpoint
 from distpg.config import TrainConfig
-import distpg.learner, distpg.plots, distpg.recorder, distpg.trainer, tensorboardX
+import distpg.learning.learner, distpg.runs.plots, distpg.runs.recorder, distpg.training.trainer, tensorboardX
 
 directory, fatal_save = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 at = operations = saves = 0
@@ -256,7 +256,7 @@ def save(*arguments):
     if counting:
         os._exit(0)
 
-distpg.recorder.save_checkpoint = save
+distpg.runs.recorder.save_checkpoint = save
 status = 9
 while status == 9:
     # A process for each operation; the first that lives through the checkpoint is the last.

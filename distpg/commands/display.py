@@ -1,0 +1,208 @@
+"""A run's progress for people: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Event
+from distpg.runs.metrics import Metrics
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BARS = "▁▂▃▄▅▆▇█"
+_SECONDS_BETWEEN_LINES = 1.0
+
+
+class Display(Protocol):
+    """Shows a run's course while it is entered."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, config: TrainConfig, run: Path) -> None:
+        """The runners are up and training begins."""
+        ...
+
+    def iteration(self, metrics: Metrics) -> None:
+        """An iteration is done."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Something else happened."""
+        ...
+
+
+class QuietDisplay:
+    """Shows nothing."""
+
+    def __enter__(self) -> QuietDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def start(self, config: TrainConfig, run: Path) -> None:
+        """As :class:`Display`."""
+
+    def iteration(self, metrics: Metrics) -> None:
+        """As :class:`Display`."""
+
+    def event(self, event: Event) -> None:
+        """As :class:`Display`."""
+
+
+class PlainDisplay(QuietDisplay):
+    """A line about once a second, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._next_line = 0.0
+        self._last: Metrics | None = None
+        self._printed: Metrics | None = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._last is not self._printed:
+            self._print(self._last)
+
+    def start(self, config: TrainConfig, run: Path) -> None:
+        """As :class:`Display`."""
+        print(f"{_title(config)}\nrun directory: {run}", flush=True)
+
+    def iteration(self, metrics: Metrics) -> None:
+        """As :class:`Display`."""
+        self._last = metrics
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            self._print(metrics)
+
+    def event(self, event: Event) -> None:
+        """As :class:`Display`."""
+        if not event.is_routine:
+            print(event, flush=True)
+
+    def _print(self, metrics: Metrics | None) -> None:
+        self._printed = metrics
+        if metrics is not None:
+            print(
+                f"iteration {metrics['training_iteration']:>5}  "
+                f"steps {metrics['num_env_steps_sampled_lifetime']:>9,}  "
+                f"return {metrics['episode_return_mean_100']:>5.1f}  "
+                f"{metrics['env_steps_per_s']:>7,.0f} steps/s  "
+                f"{metrics['episodes_per_s']:>4.0f} episodes/s",
+                flush=True,
+            )
+
+
+class TerminalDisplay(QuietDisplay):
+    """A live panel: how far the return has come, the curve so far, and speed."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._config: TrainConfig | None = None
+        self._run: Path | None = None
+        self._metrics: Metrics | None = None
+        self._curve: list[float] = []
+        self._started = time.monotonic()
+        self._live = Live(get_renderable=self._render, refresh_per_second=8)
+
+    def __enter__(self) -> TerminalDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def start(self, config: TrainConfig, run: Path) -> None:
+        """As :class:`Display`."""
+        self._config, self._run = config, run
+
+    def iteration(self, metrics: Metrics) -> None:
+        """As :class:`Display`."""
+        self._metrics = metrics
+        self._curve.append(metrics["episode_return_mean_100"])
+
+    def event(self, event: Event) -> None:
+        """As :class:`Display`."""
+        if not event.is_routine:
+            self._live.console.print(f"[yellow]{event}[/]", highlight=False)
+
+    def _render(self) -> RenderableType:
+        from rich.panel import Panel
+        from rich.table import Table
+
+        if self._config is None:
+            return f"Starting runners … {time.monotonic() - self._started:.0f} s"
+        grid = Table.grid(expand=True, padding=(0, 1))
+        for _ in range(4):
+            grid.add_column(ratio=1)
+        metrics = self._metrics
+        if metrics is not None:
+            minutes, seconds = divmod(int(metrics["time_total_s"]), 60)
+            grid.add_row(
+                f"iteration [bold]{metrics['training_iteration']:,}[/]",
+                f"episodes [bold]{metrics['num_episodes_lifetime']:,}[/]",
+                f"steps [bold]{metrics['num_env_steps_sampled_lifetime']:,}[/]",
+                f"time [bold]{minutes}:{seconds:02}[/]",
+            )
+            grid.add_row(
+                f"runners [bold]{metrics['num_healthy_env_runners']}[/]",
+                f"[bold]{metrics['episodes_per_s']:,.0f}[/] episodes/s",
+                f"[bold]{metrics['env_steps_per_s']:,.0f}[/] steps/s",
+                f"entropy [bold]{metrics['policy_entropy']:.3f}[/]",
+            )
+        table = Table.grid(expand=True)
+        table.add_row(self._return_row())
+        table.add_row(grid)
+        return Panel(table, title=_title(self._config), subtitle=str(self._run), border_style="dim")
+
+    def _return_row(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        row = Table.grid(expand=True, padding=(0, 1))
+        goal = self._config.stop_return if self._config else None
+        latest = self._curve[-1] if self._curve else 0.0
+        values: list[Any] = [f"return [bold]{latest:.1f}[/]"]
+        row.add_column(no_wrap=True)
+        if isinstance(goal, (int, float)):
+            row.add_column(ratio=1)
+            row.add_column(no_wrap=True)
+            first = min(self._curve, default=0.0)
+            values.append(ProgressBar(total=max(goal - first, 1e-9), completed=max(latest - first, 0.0)))
+            values.append(f"{goal:g}")
+        row.add_column(no_wrap=True)
+        row.add_row(*values, f"[cyan]{sparkline(self._curve, 24)}[/]")
+        return row
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The values as a row of bars, at most ``width`` of them, each the last of its part."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
+    low, high = min(shown), max(shown)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[int((value - low) * scale)] for value in shown)
+
+
+def _title(config: TrainConfig) -> str:
+    number = config.num_env_runners
+    runners = "in this process" if number == 0 else f"{number} runner{'s' if number != 1 else ''}"
+    return f"distpg · {config.env_id} · seed {config.seed} · {runners}"
+
+
+def make_display(quiet: bool) -> Display:
+    """A live panel where standard output is a terminal, lines where it is not, nothing if ``quiet``."""
+    if quiet:
+        return QuietDisplay()
+    return TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()

@@ -1,0 +1,1 @@
+"""Seeding, tasks, episodes, returns and policies: NumPy alone."""

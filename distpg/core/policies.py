@@ -1,0 +1,161 @@
+"""Softmax policies over action preferences h(s, a; theta) (article, policy parameterisation).
+
+A policy is a dictionary of arrays and the pure functions below. :func:`preferences` runs on NumPy arrays and
+on torch tensors alike: runners of built-in policies never import torch, and the learner's network is checked
+against the very function that chose the actions.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.seeding import Stream, uniform, words
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+# Arrays of the value function are numbered from here, far from the policy's.
+VALUE_ARRAYS = 2**16
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """Shape of a policy: everything but its weights.
+
+    Without hidden layers the preferences are linear in the features, which are the observation itself
+    (degree 1) or its products (polynomial).
+    """
+
+    observation_size: int
+    num_actions: int
+    hidden_sizes: tuple[int, ...] = ()
+    degree: int = 1
+
+    @property
+    def num_features(self) -> int:
+        """Columns of :func:`features`."""
+        return math.comb(self.observation_size + self.degree, self.degree) - 1
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Widths from features to action preferences."""
+        return (self.num_features, *self.hidden_sizes, self.num_actions)
+
+
+def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float32]:
+    """All products of 1 to ``degree`` numbers of the observation; the constant term is the layer's bias.
+
+    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y.
+
+    Args:
+        observations: float32[B, observation size].
+
+    Returns:
+        float32[B, number of features].
+    """
+    if degree == 1:
+        return observations
+    blocks = [observations]
+    for shorter, factor in _products(observations.shape[1], degree):
+        blocks.append(blocks[-1][:, shorter] * observations[:, factor])
+    return np.concatenate(blocks, axis=1)
+
+
+@functools.lru_cache(maxsize=16)
+def _products(size: int, degree: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each degree from 2: which product of the degree below is multiplied by which number."""
+    levels = []
+    below: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
+    for count in range(2, degree + 1):
+        products = list(itertools.combinations_with_replacement(range(size), count))
+        shorter = np.array([below[product[:-1]] for product in products])
+        levels.append((shorter, np.array([product[-1] for product in products])))
+        below = {product: index for index, product in enumerate(products)}
+    return levels
+
+
+def flat_products(size: int, degree: int) -> NDArray[np.int64]:
+    """For each column of :func:`features` after the first ``size``: the two columns it is the product of.
+
+    Returns:
+        int64[columns, 2]; the first is a column before it, the second one of the observation.
+    """
+    pairs, start = [np.empty((0, 2), np.int64)], 0
+    for shorter, factor in _products(size, degree):
+        pairs.append(np.stack([start + shorter, factor], axis=1))
+        start = size + sum(map(len, pairs[:-1]))
+    return np.concatenate(pairs)
+
+
+def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0) -> Weights:
+    """Weights and biases uniform in +-1/sqrt(inputs of the layer), PyTorch's default for linear layers.
+
+    Weights are float32[outputs, inputs], biases float32[outputs]. Element k of array number n is drawn from
+    word k of the stream's "episode" ``first_array + n``, so they depend on the seed and the shape alone.
+    """
+    weights: Weights = {}
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(layer_sizes)):
+        for name, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
+            array = first_array + len(weights)
+            u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [array], 0, int(np.prod(shape))))
+            bound = np.float32(1 / np.sqrt(inputs))
+            weights[f"layers.{layer}.{name}"] = ((2 * u - 1) * bound).reshape(shape)
+    return weights
+
+
+def preferences(weights: Mapping[str, Any], inputs: Any) -> Any:
+    """h(s, .; theta): linear layers with ReLU between them.
+
+    Args:
+        weights: As of :func:`initial_weights`, NumPy arrays or torch tensors.
+        inputs: float32[B, number of features], of the same library.
+
+    Returns:
+        float32[B, number of actions].
+    """
+    last = len(weights) // 2 - 1
+    h = inputs
+    for layer in range(last + 1):
+        h = h @ weights[f"layers.{layer}.weight"].T + weights[f"layers.{layer}.bias"]
+        if layer < last:
+            h = h.clip(0)
+    return h
+
+
+def softmax(h: NDArray[np.float32]) -> NDArray[np.float32]:
+    """pi(a|s) = exp h(s, a) / sum over b of exp h(s, b), float32[B, A]."""
+    exponentials = np.exp(h - h.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def choose(probabilities: NDArray[np.float32], u: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The smallest k with u < pi_0 + ... + pi_k, for each row.
+
+    Args:
+        probabilities: float32[B, A].
+        u: float32[B], uniform in [0, 1).
+
+    Returns:
+        int64[B]. Where rounding leaves the sum at or below u, the last action.
+    """
+    below = np.cumsum(probabilities, axis=1)[:, :-1] <= u[:, None]
+    chosen: NDArray[np.int64] = below.sum(axis=1)
+    return chosen
+
+
+def weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """First 16 hex digits of SHA-256 over the float32 little-endian weights, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(np.ascontiguousarray(weights[name], "<f4").tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Gymnasium environments: making, checking and watching them."""

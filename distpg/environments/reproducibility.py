@@ -1,0 +1,203 @@
+"""Is an environment a function of its seed and actions? Played in child processes, that is found out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.trace import Circumstances, Traces, differs
+from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
+
+EnvReuse = Literal["always", "task", "episode"]
+
+# Seconds of playing in each of two processes, side by side; starting them takes about as long.
+_BUDGET_S = 0.8
+_DIAGNOSIS_BUDGET_S = 0.4
+_TIMEOUT_S = 60.0
+# What the test suite verifies need not be checked at each start.
+_VERIFIED = ("gymnasium.envs.classic_control.", "distpg.environments.sleep_env:")
+
+# Everything that an environment could depend on held fast, then one thing at a time otherwise.
+_PINNED = Circumstances(python_random=1, numpy_random=1, clock_shift=1e6, clock_tick=1e-3)
+_ELSEWHERE = Circumstances(clock_shift=123_456.789)
+
+CAUSES = {
+    "reset": "state that survives reset: it plays differently in a used and in a new environment",
+    "process": "state of the process: module or class variables outlive the environment",
+    "python_random": "Python's global random generator (module random)",
+    "numpy_random": "NumPy's global random generator (numpy.random)",
+    "hash": "the order of sets of strings, which follows PYTHONHASHSEED (runners have 0)",
+    "clock": "the clock (module time)",
+    "other": "a generator that reset(seed) does not seed, the operating system's randomness, or threads",
+    "unchecked": "not known",
+}
+_HOPELESS = frozenset({"process", "python_random", "numpy_random", "clock", "other"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What, beside seed and actions, an environment depends on.
+
+    Attributes:
+        causes: Keys of ``CAUSES``; none: it is a function of seed and actions, however often it is reused.
+        details: Why it could not be checked, where it could not.
+    """
+
+    causes: tuple[str, ...] = ()
+    details: str | None = None
+
+    @property
+    def env_reuse(self) -> EnvReuse:
+        """The cheapest way to use environments that does not change what an episode is.
+
+        An environment that nothing makes reproducible is reused; one that could not be checked is not.
+        """
+        if not _HOPELESS.isdisjoint(self.causes):
+            return "always"
+        return "episode" if {"reset", "unchecked"} & set(self.causes) else "always"
+
+    def why_not_reproducible(self, runners_hash_seed: str | None) -> str | None:
+        """Why a run is not reproducible, in one line; None if it is, or if that is not known.
+
+        Args:
+            runners_hash_seed: PYTHONHASHSEED of the processes that play.
+        """
+        causes = [cause for cause in self.causes if cause in _HOPELESS]
+        if "hash" in self.causes and runners_hash_seed != "0":
+            causes.append("hash")
+        if not causes:
+            return None
+        return f"the environment depends on {'; on '.join(CAUSES[cause] for cause in causes)}"
+
+
+def verdict_of(spec: EnvSpec) -> Verdict:
+    """The verdict on an environment: known in advance, found earlier, or found now in about two seconds.
+
+    Raises:
+        EnvironmentIdError: It cannot be made.
+    """
+    env = make_env(spec)
+    try:
+        entry_point = env.spec.entry_point if env.spec else None
+        if isinstance(entry_point, str) and entry_point.startswith(_VERIFIED):
+            return Verdict()
+        key = verdict_key(spec, env)
+    finally:
+        env.close()
+    causes = cached_causes(key, CAUSES)
+    if causes is not None:
+        return Verdict(causes)
+    verdict = examine(spec)
+    if "unchecked" not in verdict.causes:
+        keep_causes(key, verdict.causes)
+    return verdict
+
+
+def examine(spec: EnvSpec) -> Verdict:
+    """Play the environment in processes that differ in all that it must not depend on.
+
+    Only where that shows are more started, which differ in one thing each.
+    """
+    # As runners are; then another process, at another time.
+    try:
+        here, elsewhere = _play(spec, _BUDGET_S, [(Circumstances(), "0"), (_ELSEWHERE, "1")])
+        if differs(here.first, elsewhere.first) or differs(here.first, here.again):
+            causes = _diagnose(spec)
+        else:
+            causes = ("reset",) if differs(here.first, here.used) else ()
+    except _NotPlayedError as error:
+        return Verdict(("unchecked",), str(error))
+    return Verdict(causes)
+
+
+def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
+    """Causes found by varying one thing at a time; at least one."""
+    varied = {
+        "hash": (_PINNED, "1"),
+        "python_random": (_with(python_random=2), "0"),
+        "numpy_random": (_with(numpy_random=2), "0"),
+        "clock": (_with(clock_shift=2e6 + 0.5), "0"),
+    }
+    pinned, same, *others = _play(
+        spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
+    )
+    outlives = differs(pinned.first, pinned.again)
+    # Where something outlives an environment, only the first play of each process has the same before it: how
+    # far others go is a matter of time.
+    plays = {"0": pinned.first["0"]} if outlives else pinned.first
+    if differs(plays, same.first):
+        # All the others would differ as well, whatever they vary.
+        return ("other",)
+    causes = [cause for cause, other in zip(varied, others, strict=True) if differs(plays, other.first)]
+    if outlives:
+        causes.append("process")
+    elif differs(pinned.first, pinned.used):
+        causes.append("reset")
+    # Held fast all of it is the same: what differed is none of these.
+    return tuple(causes) if set(causes) - {"reset"} else (*causes, "other")
+
+
+def _with(
+    python_random: int = 1, numpy_random: int = 1, clock_shift: float = _PINNED.clock_shift
+) -> Circumstances:
+    return Circumstances(python_random, numpy_random, clock_shift, _PINNED.clock_tick)
+
+
+class _NotPlayedError(Exception):
+    """A child ended without an answer."""
+
+
+def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[Circumstances, str]]) -> list[Traces]:
+    """The traces of several child processes that run side by side, each with its PYTHONHASHSEED.
+
+    Raises:
+        _NotPlayedError: The environment cannot be made there, ends its process, or takes too long.
+    """
+    children: list[subprocess.Popen[str]] = []
+    try:
+        for circumstances, hash_seed in processes:
+            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": asdict(circumstances)}
+            children.append(_start(request, hash_seed))
+        return [_answer(child) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+def _start(request: dict[str, object], hash_seed: str) -> subprocess.Popen[str]:
+    # With this process's own search path: modules of the user's must be found, and no others hide ours.
+    program = "import sys; sys.path[:] = sys.argv[1:]; from distpg.environments.trace import main; main()"
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        json.dump(request, file)
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *sys.path],
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            text=True,
+        )
+
+
+def _answer(child: subprocess.Popen[str]) -> Traces:
+    try:
+        output, _ = child.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise _NotPlayedError(f"it took more than {_TIMEOUT_S:.0f} s") from error
+    try:
+        answer = json.loads(output)
+    except ValueError as error:
+        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        raise _NotPlayedError(f"it ended the process that played it: {how}") from error
+    if "error" in answer:
+        raise _NotPlayedError(answer["error"])
+    return Traces(**answer)

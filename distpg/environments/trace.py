@@ -1,0 +1,290 @@
+"""What an environment does under fixed actions, as digests: the child process of ``reproducibility``.
+
+``python -m distpg.environments.trace`` reads a JSON object on standard input, plays, and answers with one on
+standard output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.seeding import (
+    Stream,
+    environment_seed,
+    uniform,
+    words,
+)
+from distpg.environments.envs import Env, EnvSpec, make_env
+from distpg.errors import DistpgError
+
+MAX_STEPS = 200
+NUM_EPISODES = 8
+# No run's seed: runs start from 0, and users seldom pick this one.
+_SEED = 0x7472616365
+# Plays of the shortest schedule: episode 0 three times, episode 1 twice.
+_FEWEST_PLAYS = 5
+# So many lengths say something of their spread.
+_ENOUGH_EPISODES = 20
+_CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What of a process, beside seed and actions, an environment might take notice of.
+
+    Attributes:
+        python_random: Seed of Python's global generator, set anew before each play; None: left as it is.
+        numpy_random: The same for NumPy's.
+        clock_shift: Seconds that Python's clocks are ahead.
+        clock_tick: Seconds between two looks at the clock, whatever time has passed; each play starts at
+            the same time. None: the real clock.
+    """
+
+    python_random: int | None = None
+    numpy_random: int | None = None
+    clock_shift: float = 0.0
+    clock_tick: float | None = None
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Plays of the same episodes, by episode number: digests after the reset and after each step.
+
+    Attributes:
+        first: In a new environment.
+        used: In an environment that has played others.
+        again: In a new environment, after others of the process have played.
+    """
+
+    first: dict[str, list[str]]
+    used: dict[str, list[str]]
+    again: dict[str, list[str]]
+
+
+def actions_of(env: Env, number: int, count: int) -> list[Any]:
+    """The fixed pseudo-random actions of a trace's episode."""
+    space = env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        numbers = uniform(words(_SEED, Stream.ACTION, [number], 0, count))[0]
+        return [int(space.start) + int(u * float(space.n)) for u in numbers.tolist()]
+    if isinstance(space, gymnasium.spaces.Box):
+        size = int(np.prod(space.shape))
+        columns = [uniform(words(_SEED, Stream.ACTION, [number], 0, count, j))[0] for j in range(size)]
+        low, high = np.maximum(space.low, -1e3), np.minimum(space.high, 1e3)
+        u = np.stack(columns, axis=1).reshape(count, *space.shape)
+        return list((low + u * (high - low)).astype(space.dtype))
+    space.seed(environment_seed(_SEED, number))
+    return [space.sample() for _ in range(count)]
+
+
+def play(
+    env: Env,
+    number: int,
+    digest: Any = None,
+    max_steps: int = MAX_STEPS,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """One episode of the trace, cut after ``max_steps`` steps, or after the step at which ``stop`` says so.
+
+    Args:
+        digest: SHA-256 to go on with; default: a new one.
+
+    Returns:
+        The digest, 16 hex digits, of all so far: after the reset and after each step. An exception ends the
+        episode, as the last thing in the digest.
+    """
+    digest = digest or hashlib.sha256()
+    digests: list[str] = []
+    try:
+        observation, _ = env.reset(seed=environment_seed(_SEED, number))
+        _feed(digest, observation)
+        digests.append(digest.hexdigest()[:16])
+        for action in actions_of(env, number, max_steps):
+            observation, reward, terminated, truncated, _ = env.step(action)
+            _feed(digest, observation)
+            digest.update(np.float64(reward).tobytes() + bytes([bool(terminated), bool(truncated)]))
+            digests.append(digest.hexdigest()[:16])
+            if terminated or truncated or stop():
+                break
+    except Exception as error:  # whatever the environment raises; its text may hold memory addresses
+        digest.update(type(error).__qualname__.encode())
+        digests.append(digest.hexdigest()[:16])
+    return digests
+
+
+def _feed(digest: Any, observation: Any) -> None:
+    if isinstance(observation, dict):
+        for key in sorted(observation):
+            digest.update(str(key).encode())
+            _feed(digest, observation[key])
+    elif isinstance(observation, (tuple, list)):
+        for part in observation:
+            _feed(digest, part)
+    else:
+        array: NDArray[Any] = np.asarray(observation)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(repr(observation).encode() if array.dtype == object else array.tobytes())
+
+
+def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda: None) -> Traces:
+    """Play episodes 0, 1, … in new and in used environments, at least two, until the time is up.
+
+    Args:
+        budget_s: Seconds; the constructor and one step of each of five plays may take longer.
+        prepare: Called before each environment is made and before each play.
+
+    Raises:
+        EnvironmentIdError: The environment cannot be made.
+    """
+    started = perf_counter()
+
+    def played(env: Env, number: int) -> list[str]:
+        prepare()
+        begun = perf_counter()
+        return play(env, number, stop=lambda: perf_counter() - begun > budget_s / _FEWEST_PLAYS)
+
+    def played_anew(number: int) -> list[str]:
+        prepare()
+        env = make_env(spec)
+        try:
+            return played(env, number)
+        finally:
+            env.close()
+
+    prepare()
+    kept = make_env(spec)
+    first, used, again = {"0": played(kept, 0)}, {}, {}
+    for number in range(1, NUM_EPISODES):
+        used[str(number)] = played(kept, number)
+        first[str(number)] = played_anew(number)
+        if number == 1:
+            used["0"] = played(kept, 0)
+            again["0"] = played_anew(0)
+        if perf_counter() - started > budget_s:
+            break
+    kept.close()
+    return Traces(first, used, again)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One environment under fixed pseudo-random actions, resets included.
+
+    Attributes:
+        seconds: Wall time of ``steps`` steps.
+        cpu_seconds: Time that this process's CPUs spent on them.
+        lengths: Steps of each episode that was played to its end.
+    """
+
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    lengths: tuple[int, ...]
+
+
+def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
+    """Play whole episodes for so many seconds, or three times as long where they are few.
+
+    The last one is cut where it would take more than ``at_most_s`` in all.
+
+    Raises:
+        EnvironmentIdError: The environment cannot be made.
+        Exception: Whatever it raises.
+    """
+    env = make_env(spec)
+    wall = cpu = 0.0
+    steps, lengths = 0, []
+    try:
+        actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
+        for number in itertools.count():
+            seed, length, ended = environment_seed(_SEED, number), 0, False
+            began, cpu_began = perf_counter(), time.process_time()
+            env.reset(seed=seed)
+            for action in itertools.cycle(actions[number % NUM_EPISODES]):
+                _, _, terminated, truncated, _ = env.step(action)
+                length += 1
+                ended = bool(terminated or truncated)
+                if ended or wall + perf_counter() - began > at_most_s:
+                    break
+            wall += perf_counter() - began
+            cpu += time.process_time() - cpu_began
+            steps += length
+            if ended:
+                lengths.append(length)
+            if not ended or wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+                break
+        return Speed(steps, wall, cpu, tuple(lengths))
+    finally:
+        env.close()
+
+
+def differs(one: dict[str, list[str]], other: dict[str, list[str]]) -> bool:
+    """Whether two plays of the same episodes differ, as far as both went."""
+    return any(
+        one[number][: len(digests)] != digests[: len(one[number])]
+        for number, digests in other.items()
+        if number in one
+    )
+
+
+def pretend(circumstances: Circumstances) -> Callable[[], None]:
+    """Put this process in the circumstances; what is returned renews them."""
+    looks = 0
+    if circumstances.clock_tick is not None or circumstances.clock_shift:
+        for name in _CLOCKS:
+            real: Callable[[], float] = getattr(time, name)
+
+            def now(real: Callable[[], float] = real) -> float:
+                nonlocal looks
+                looks += 1
+                tick = circumstances.clock_tick
+                return circumstances.clock_shift + (real() if tick is None else looks * tick)
+
+            def now_ns(now: Callable[[], float] = now) -> int:
+                return int(now() * 1e9)
+
+            setattr(time, name, now)
+            setattr(time, f"{name}_ns", now_ns)
+
+    def renew() -> None:
+        nonlocal looks
+        looks = 0
+        if circumstances.python_random is not None:
+            random.seed(circumstances.python_random)
+        if circumstances.numpy_random is not None:
+            np.random.seed(circumstances.numpy_random)
+
+    return renew
+
+
+def main() -> None:
+    """Answer the request on standard input: ``{"env", "budget_s", "circumstances"}``."""
+    request = json.loads(sys.stdin.read())
+    # Environments print; what they print must not get into the answer.
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    renew = pretend(Circumstances(**request["circumstances"]))
+    try:
+        answer = asdict(traces(EnvSpec(**request["env"]), request["budget_s"], renew))
+    except DistpgError as error:
+        answer = {"error": error.message}
+    with os.fdopen(answer_to, "w", encoding="utf-8") as file:
+        json.dump(answer, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Verdicts on environments, kept in the user's cache directory: a small JSON file for each."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Container
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from distpg.environments.envs import Env, EnvSpec
+from distpg.system.user_cache import cache_directory
+
+# Of what is checked and how; a higher number makes all verdicts so far void.
+_VERSION = 1
+_FILELESS = frozenset({"builtins", "typing"})
+
+Key = dict[str, Any]
+
+
+def verdict_key(spec: EnvSpec, env: Env) -> Key:
+    """All that a verdict holds for: the environment, its arguments, its class's source, versions."""
+    return {
+        "check": _VERSION,
+        "env_id": spec.env_id,
+        # As JSON gives it back: a tuple is a list.
+        "env_kwargs": json.loads(json.dumps(spec.env_kwargs)),
+        "max_episode_steps": spec.max_episode_steps,
+        "source": _source_digest(type(env.unwrapped)),
+        "python": python_version(),
+        "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
+    }
+
+
+def _source_digest(kind: type[Any]) -> str | None:
+    """Of the files that define the class and those it inherits from; None where one is in no file."""
+    try:
+        files = {inspect.getsourcefile(base) for base in kind.__mro__ if base.__module__ not in _FILELESS}
+        sources = sorted(Path(file).read_bytes() for file in files if file)
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(b"".join(sources)).hexdigest() if sources else None
+
+
+def _path(key: Key) -> Path:
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_directory() / "environments" / f"{name}.json"
+
+
+def cached_causes(key: Key, known: Container[str]) -> tuple[str, ...] | None:
+    """The causes of an earlier verdict; None where there is none, or its file is damaged."""
+    if key["source"] is None:
+        return None
+    try:
+        found = json.loads(_path(key).read_text(encoding="utf-8"))
+        causes = found["causes"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+    if found.get("key") != key or not isinstance(causes, list):
+        return None
+    return tuple(causes) if all(isinstance(cause, str) and cause in known for cause in causes) else None
+
+
+def keep_causes(key: Key, causes: tuple[str, ...]) -> None:
+    """Keep a verdict's causes for the next start; where the cache cannot be written, it is left out."""
+    if key["source"] is None:
+        return
+    with contextlib.suppress(OSError, RuntimeError):
+        path = _path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: two starts at once may keep the same verdict.
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False
+        ) as file:
+            json.dump({"key": key, "causes": list(causes)}, file, indent=2)
+        Path(file.name).replace(path)

@@ -1,0 +1,203 @@
+"""The arithmetic of :mod:`distpg.sampling.compiled_policy`, compiled by numba when this module is imported.
+
+Strict IEEE float32 in a fixed order, without fast-math, and with exponential and logarithm of our own: those
+of math libraries differ between machines in the last bit. A row's result depends on its own inputs alone,
+never on the rows beside it. Types are written out where numba's own rules would make doubles of them.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from distpg.kernels.compile_cache import numba_cache
+
+# Rows that share one pass over a layer's weights, which are large where observations are.
+BLOCK = 8
+# A layer with fewer outputs is summed along its inputs, in eight partial sums instead of one long chain.
+NARROW = 8
+
+f32, u64 = np.float32, np.uint64
+POWERS = np.ldexp(f32(1), np.arange(-126, 1)).astype(np.float32)
+_CACHE = numba_cache()
+
+
+def njit(function):
+    """Compiled at its first call, or loaded from the cache."""
+    with _CACHE.in_use() as cache:
+        return numba.njit(cache=cache, error_model="numpy", nogil=True)(function)
+
+
+@njit
+def exp(x):
+    """For x <= 0 (Cephes expf, Moshier 1984-1992; reduction after Cody and Waite 1980), below -87: 0."""
+    if not x > f32(-87.0):
+        return f32(0.0)
+    n = np.floor(f32(1.44269504088896341) * x + f32(0.5))
+    x = x - n * f32(0.693359375)
+    x = x - n * f32(-2.12194440e-4)
+    y = f32(1.9875691500e-4)
+    y = y * x + f32(1.3981999507e-3)
+    y = y * x + f32(8.3334519073e-3)
+    y = y * x + f32(4.1665795894e-2)
+    y = y * x + f32(1.6666665459e-1)
+    y = y * x + f32(5.0000001201e-1)
+    y = y * (x * x) + x + f32(1.0)
+    return y * POWERS[np.int64(n) + 126]
+
+
+@njit
+def log(x):
+    """For x >= 1 (Cephes logf)."""
+    n = f32(0.0)
+    while x > f32(1.41421356237):
+        x = x * f32(0.5)
+        n = n + f32(1.0)
+    x = x - f32(1.0)
+    z = x * x
+    y = f32(7.0376836292e-2)
+    y = y * x + f32(-1.1514610310e-1)
+    y = y * x + f32(1.1676998740e-1)
+    y = y * x + f32(-1.2420140846e-1)
+    y = y * x + f32(1.4249322787e-1)
+    y = y * x + f32(-1.6668057665e-1)
+    y = y * x + f32(2.0000714765e-1)
+    y = y * x + f32(-2.4999993993e-1)
+    y = y * x + f32(3.3333331174e-1)
+    y = y * x * z
+    y = y + n * f32(-2.12194440e-4)
+    y = y - f32(0.5) * z
+    return x + y + n * f32(0.693359375)
+
+
+@njit
+def philox(c0, c1, c2, c3, seed, words):
+    """Philox4x32-10 as :func:`distpg.core.seeding.philox4x32`, into uint32[4]."""
+    low, shift = u64(0xFFFFFFFF), u64(32)
+    k0, k1 = seed & low, seed >> shift
+    for _ in range(10):
+        product0 = c0 * u64(0xD2511F53)
+        product1 = c2 * u64(0xCD9E8D57)
+        c0 = (product1 >> shift) ^ c1 ^ k0
+        c2 = (product0 >> shift) ^ c3 ^ k1
+        c1 = product1 & low
+        c3 = product0 & low
+        k0 = (k0 + u64(0x9E3779B9)) & low
+        k1 = (k1 + u64(0xBB67AE85)) & low
+    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+
+
+@njit
+def reset_seeds(seed, stream, first, words, seeds):
+    """As :func:`distpg.core.seeding.environment_seeds`, which takes as long as a third of a short episode.
+
+    Args:
+        words: uint32[4], room; seeds: int64[E], the result.
+    """
+    for k in range(len(seeds)):
+        episode = first + u64(k)
+        high = (stream << u64(24)) + (episode >> u64(32))
+        philox(u64(0), u64(0), episode & u64(0xFFFFFFFF), high, seed, words)
+        seeds[k] = words[0] >> np.uint32(1)
+
+
+@njit
+def narrow_layer(weights, bias, inputs, outputs, rows):
+    """Outputs of few units: dot products in eight partial sums, weights float32[units, inputs]."""
+    size = weights.shape[1]
+    whole = size - size % 8
+    for row in range(rows):
+        for unit in range(weights.shape[0]):
+            a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = f32(0.0)
+            for k in range(0, whole, 8):
+                a0 += inputs[row, k] * weights[unit, k]
+                a1 += inputs[row, k + 1] * weights[unit, k + 1]
+                a2 += inputs[row, k + 2] * weights[unit, k + 2]
+                a3 += inputs[row, k + 3] * weights[unit, k + 3]
+                a4 += inputs[row, k + 4] * weights[unit, k + 4]
+                a5 += inputs[row, k + 5] * weights[unit, k + 5]
+                a6 += inputs[row, k + 6] * weights[unit, k + 6]
+                a7 += inputs[row, k + 7] * weights[unit, k + 7]
+            total = ((a0 + a4) + (a1 + a5)) + ((a2 + a6) + (a3 + a7))
+            for k in range(whole, size):
+                total += inputs[row, k] * weights[unit, k]
+            outputs[row, unit] = total + bias[unit]
+
+
+@njit
+def wide_layer(weights, bias, inputs, outputs, rows):
+    """Outputs of many units: one input after the other, weights float32[inputs, units]."""
+    units = weights.shape[1]
+    for row in range(rows):
+        outputs[row, :units] = bias
+    for k in range(weights.shape[0]):
+        for row in range(rows):
+            x = inputs[row, k]
+            for unit in range(units):
+                outputs[row, unit] += x * weights[k, unit]
+
+
+@njit
+def preferences(parameters, sizes, scratch, rows):
+    """The layers, from scratch[0] on; which half of scratch holds their result."""
+    half, end = 0, 0
+    for layer in range(len(sizes) - 1):
+        inputs, units = sizes[layer], sizes[layer + 1]
+        start, end = end, end + inputs * units
+        weights, bias = parameters[start:end], parameters[end : end + units]
+        end += units
+        if units < NARROW:
+            narrow_layer(weights.reshape((units, inputs)), bias, scratch[half], scratch[1 - half], rows)
+        else:
+            wide_layer(weights.reshape((inputs, units)), bias, scratch[half], scratch[1 - half], rows)
+        half = 1 - half
+        if layer < len(sizes) - 2:
+            for row in range(rows):
+                for unit in range(units):
+                    scratch[half, row, unit] = max(scratch[half, row, unit], f32(0.0))
+    return half
+
+
+@njit
+def tick(
+    parameters, sizes, products, scratch, observations, actions, log_probs, choices, words, lanes, t, numbers
+):
+    """See :meth:`CompiledPolicy.act`."""
+    seed, stream, first, greedy = numbers[0], numbers[1], numbers[2], numbers[3]
+    size, count = observations.shape[2], sizes[-1]
+    for start in range(0, len(lanes), BLOCK):
+        rows = min(BLOCK, len(lanes) - start)
+        for row in range(rows):
+            lane = lanes[start + row]
+            scratch[0, row, :size] = observations[lane, t]
+            for k in range(len(products)):
+                scratch[0, row, size + k] = scratch[0, row, products[k, 0]] * scratch[0, row, products[k, 1]]
+        half = preferences(parameters, sizes, scratch, rows)
+        for row in range(rows):
+            lane, h = lanes[start + row], scratch[half, row]
+            best = 0
+            for k in range(1, count):
+                if h[k] > h[best]:
+                    best = k
+            highest, total, action = h[best], f32(0.0), best
+            if greedy == u64(0) or len(log_probs) > 0:
+                for k in range(count):
+                    total += exp(h[k] - highest)
+            if greedy == u64(0):
+                if t % 4 == 0:
+                    episode = first + u64(lane)
+                    high = (stream << u64(24)) + (episode >> u64(32))
+                    low = episode & u64(0xFFFFFFFF)
+                    philox(u64(t // 4), u64(0), low, high, seed, words[lane])
+                u = f32(words[lane, t % 4] >> np.uint32(8)) * f32(2.0**-24)
+                below, action = f32(0.0), count - 1
+                for k in range(count - 1):
+                    below += exp(h[k] - highest) / total
+                    if u < below:
+                        action = k
+                        break
+            choices[start + row] = actions[lane, t] = action
+            if len(log_probs) > 0:
+                log_probs[lane, t] = (h[action] - highest) - log(total)

@@ -1,0 +1,58 @@
+"""What a learner goes on from: plain arrays and numbers, read and written without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.policies import Weights
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of all returns seen, in float64.
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances" (1979).
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> Moments:
+        """These values counted too."""
+        numbers = values.astype(np.float64)
+        mean, count = float(numbers.mean()), self.count + len(numbers)
+        difference = mean - self.mean
+        squares = float(np.square(numbers - mean).sum())
+        return Moments(
+            count=count,
+            mean=self.mean + difference * len(numbers) / count,
+            squares=self.squares + squares + difference**2 * self.count * len(numbers) / count,
+        )
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation; 1 where all values are (nearly) equal, so that dividing by it is safe."""
+        deviation = float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        return deviation if deviation > 1e-8 * max(1.0, abs(self.mean)) else 1.0
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """All that decides how a learner goes on; the value function's parts are empty without one.
+
+    Attributes:
+        earlier_weights: Those of the last updates before these, as many as the policy lags, oldest first.
+    """
+
+    weights: Weights
+    optimiser: Weights
+    weights_seq_no: int
+    earlier_weights: tuple[Weights, ...] = ()
+    value_weights: Weights = field(default_factory=dict)
+    value_optimiser: Weights = field(default_factory=dict)
+    value_moments: Moments = Moments()

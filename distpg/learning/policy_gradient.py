@@ -1,0 +1,143 @@
+"""The policy-gradient loss and the scaling of its advantages: pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.episodes import step_numbers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Normalisation = Literal["none", "rms", "standardise"]
+
+# Equal returns leave advantages of rounding noise, at most a few 1e-7 of the returns. Divided by their own
+# size they would become full-size steps in a random direction.
+_NOISE = 1e-5
+
+
+def policy_gradient_loss(
+    log_probs: Tensor, advantages: Tensor, num_episodes: int, entropy: Tensor | None = None
+) -> Tensor:
+    """REINFORCE's loss, whose gradient is minus the estimate of the gradient of J.
+
+    Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
+    (1992), equation 11; article, REINFORCE: grad J = E[sum over t of grad log pi(a_t|s_t) * (G_t - b)]. The
+    sum runs over all steps of the batch, the expectation is the mean over its *episodes*: dividing by the
+    number of steps would weight a step of a short batch more than one of a long batch.
+
+    Args:
+        log_probs: float32[N], log pi(a_t|s_t).
+        advantages: float32[N], without gradient.
+        num_episodes: E, complete episodes in the batch.
+        entropy: float32[N], what each step's entropy adds to its term: coefficient times entropy (Williams
+            and Peng, "Function optimization using connectionist reinforcement learning algorithms", 1991).
+
+    Returns:
+        A scalar.
+    """
+    terms = log_probs * advantages
+    if entropy is not None:
+        terms = terms + entropy
+    return -terms.sum() / num_episodes
+
+
+def preference_gradient(
+    log_pi: Tensor, actions: Tensor, advantages: Tensor, num_episodes: int, entropy_coef: float = 0.0
+) -> Tensor:
+    """The gradient of :func:`policy_gradient_loss` by the action preferences h of a softmax policy.
+
+    d log pi(a) / d h(k) = 1[k = a] - pi(k): Sutton and Barto, "Reinforcement Learning", 2nd edition,
+    equation 13.9, each preference being a feature of its own. Of the entropy H,
+    d H / d h(k) = -pi(k) (log pi(k) + H).
+
+    Args:
+        log_pi: float32[A, N], log pi(.|s_t): a column a step.
+        actions: int64[N].
+        advantages: float32[N].
+
+    Returns:
+        float32[A, N].
+    """
+    pi = log_pi.exp()
+    weights = advantages / num_episodes
+    gradient = (pi * weights).scatter_add_(0, actions[None], -weights[None])
+    if entropy_coef > 0:
+        gradient += entropy_coef / num_episodes * pi * (log_pi + entropies(log_pi))
+    return gradient
+
+
+def entropies(log_pi: Tensor) -> Tensor:
+    """Entropy of the policy in each of N states, in nats, float32[N], from log pi float32[A, N].
+
+    Source: Shannon, "A mathematical theory of communication" (1948), section 6.
+    """
+    return -(log_pi.exp() * log_pi).sum(dim=0)
+
+
+def truncated_ratios(log_probs: Tensor, log_probs_then: Tensor, limit: float) -> Tensor:
+    """min(limit, pi(a_t|s_t) / pi_then(a_t|s_t)), what weights a step that older weights played.
+
+    Espeholt et al., "IMPALA: scalable distributed deep-RL with importance weighted actor-learner
+    architectures" (2018), section 4.1: truncating bounds the variance, and is a bias. The weights do not
+    depend on the parameters that the loss is differentiated by.
+
+    Args:
+        log_probs: float32[N], log pi(a_t|s_t) of the policy that learns.
+        log_probs_then: float32[N], the same of the one that played.
+
+    Returns:
+        float32[N], from 0 to ``limit``.
+    """
+    return (log_probs - log_probs_then).exp_().clamp_(max=limit)
+
+
+def discount_weights(gamma: float, lengths: NDArray[np.int32]) -> NDArray[np.float64]:
+    """gamma^t for each of N steps, float64[N].
+
+    With reward-to-go the gradient of the discounted J weights step t by gamma^t (Sutton and Barto,
+    "Reinforcement Learning", 2nd edition, section 13.3). The article, as most code, leaves it out, which
+    biases the gradient where gamma < 1.
+    """
+    weights: NDArray[np.float64] = np.power(float(gamma), step_numbers(lengths))
+    return weights
+
+
+def clip_by_norm(gradient: Tensor, norm: float, limit: float | None) -> Tensor:
+    """A gradient scaled down so that its Euclidean norm, given, is at most ``limit``.
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    """
+    return gradient if limit is None or norm <= limit else gradient * (limit / norm)
+
+
+def scale_advantages(
+    advantages: NDArray[np.float64], returns: NDArray[np.float32], kind: Normalisation
+) -> NDArray[np.float64] | None:
+    """Advantages divided by their root mean square (rms), or with zero mean and unit deviation (standardise).
+
+    Both keep the size of a step independent of the size of rewards; both bias the gradient, since the divisor
+    depends on the batch's own actions.
+
+    Args:
+        advantages: float64[N].
+        returns: float32[N], what the advantages were made from.
+
+    Returns:
+        float64[N], or None where the advantages are rounding noise and no step should be taken: so it is
+        when every episode of a batch did equally well, as at the top of CartPole.
+    """
+    if kind == "standardise":
+        advantages = advantages - advantages.mean()
+    size = _root_mean_square(advantages)
+    if size <= _NOISE * _root_mean_square(returns.astype(np.float64)):
+        return None
+    return advantages if kind == "none" else advantages / size
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    return math.sqrt(np.add.reduce(np.square(values)) / len(values))

@@ -1,0 +1,150 @@
+"""Whether a cluster is where --address says, as far as can be known before Ray is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from distpg.errors import ConfigError
+from distpg.on_ray.token import check_admitted
+
+_CONNECT_S = 2.0
+
+
+_SETTINGS = 4
+
+
+_HOW_TO_START = "Start one with `ray start --head`, or leave --address out for a new one on this machine."
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """An address in parts; None for ``auto``.
+
+    Raises:
+        ConfigError: It is no address of a Ray cluster.
+    """
+    if address == "auto":
+        return None
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"--address cannot be {address!r}: Ray Client is far slower and is not supported",
+            "Run distpg on the cluster's head node with --address auto.",
+        )
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", address, re.ASCII)
+    if found is None or not 0 < int(found[2]) < 2**16:
+        raise ConfigError(f"--address cannot be {address!r}", "It takes host:port, or auto.")
+    return found[1].strip("[]"), int(found[2])
+
+
+def check_reachable(address: str, environment_address: str | None) -> None:
+    """Whether somebody listens at the address of a cluster, which Ray itself takes a minute to find out.
+
+    Args:
+        address: As in ``--address``.
+        environment_address: What ``auto`` stands for, as far as it is known.
+
+    Raises:
+        ConfigError: Nobody does, or it is no address.
+    """
+    where, hint = host_and_port(address), _HOW_TO_START
+    if where is None:
+        if environment_address is None:
+            check_runs_here(Path("/proc"))
+            return
+        address = environment_address
+        hint = "`auto` is RAY_ADDRESS or the last `ray start`: correct the one, or repeat the other."
+        where = host_and_port(address)
+    if where is None:
+        return
+    try:
+        _greet(where)
+    except (OSError, UnicodeError) as error:  # the second for a name that is too long
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"no Ray cluster answers at {address}: {reason}", hint) from error
+
+
+def check_answers(address: str) -> None:
+    """Whether there is a cluster at the address, and takes this process in.
+
+    Raises:
+        ConfigError: There is none, it demands a token that this process lacks, or it is no address.
+    """
+    stands_for = address_of_auto(os.environ, _ray_directory())
+    check_reachable(address, stands_for)
+    where = stands_for if address == "auto" else address
+    if where is not None:
+        check_admitted(where, is_found_by_ray=address == "auto" and not os.environ.get("RAY_ADDRESS"))
+
+
+def _greet(where: tuple[str, int]) -> None:
+    """Connect, and be answered as gRPC's servers answer: by a SETTINGS frame of HTTP/2 (RFC 9113, 3.4)."""
+    with socket.create_connection(where, timeout=_CONNECT_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return  # it speaks first, and encrypted
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0]))
+        answer = connection.recv(9, socket.MSG_WAITALL)
+        if len(answer) < 9 or answer[3] != _SETTINGS:
+            raise OSError("what listens there is not Ray")
+
+
+def check_runs_here(processes: Path) -> None:
+    """Whether this machine has any cluster that ``auto`` could mean; Ray looks for one in the same way.
+
+    Args:
+        processes: A directory as Linux's /proc.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    commands = list(processes.glob("[0-9]*/cmdline"))
+    for command in commands:
+        with contextlib.suppress(OSError):  # it has ended
+            if b"gcs_server" in command.read_bytes().split(b"\0")[0]:
+                return
+    if commands:
+        raise ConfigError("no Ray cluster runs on this machine", _HOW_TO_START)
+
+
+def address_of_auto(environment: Mapping[str, str], ray_directory: Path) -> str | None:
+    """Where Ray's ``auto`` leads: RAY_ADDRESS, or what the last ``ray start`` wrote down; None: unknown."""
+    address = environment.get("RAY_ADDRESS", "")
+    if not address:
+        try:
+            address = (ray_directory / "ray_current_cluster").read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+    return address or None
+
+
+def can_grow(status: bytes | None) -> bool:
+    """Whether a cluster adds nodes by itself, from what its autoscaler reports; True where it says nothing.
+
+    One that `ray start` made has an autoscaler too, which names each node's type after the node alone.
+    """
+    try:
+        types = json.loads(status or b"")["autoscaler_report"]["active_nodes"]
+        return not types or not all(str(kind).startswith("node_") for kind in types)
+    except (ValueError, KeyError, TypeError):
+        return True
+
+
+def _ray_directory() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+
+
+def version_problem(text: str) -> tuple[str, str] | None:
+    """What Ray says of differing versions, as message and hint; None: it complains of something else."""
+    found = re.findall(r"Ray: (\S+)\s+Python: (\S+)", text)
+    if "Version mismatch" not in text or len(found) < 2:
+        return None
+    (their_ray, their_python), (our_ray, our_python) = found[:2]
+    return (
+        f"the cluster runs Ray {their_ray} and Python {their_python}, "
+        f"this process Ray {our_ray} and Python {our_python}",
+        "Install the cluster's versions here, or the other way round: they must be the same.",
+    )

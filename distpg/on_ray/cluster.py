@@ -1,0 +1,207 @@
+"""Starting a Ray cluster on this machine, or attaching to one that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distpg.errors import ClusterError, ConfigError, DistpgError
+from distpg.on_ray.address import can_grow, version_problem
+from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
+from distpg.on_ray.token import TOKEN_HINT
+from distpg.system.numerics import numerics_environment
+from distpg.system.temporary import temporary_directory
+
+# Ray keeps results larger than 100 KB in shared memory. Batches are read at once, so little is enough.
+_OBJECT_STORE_BYTES = 256 * 2**20
+_RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
+
+# Ray makes its workers nice (15). Where all cores are in use, those that wake from a wait then stand behind
+# everything else, and two that compute are less than twice as fast as one.
+_NICENESS = "RAY_worker_niceness"
+
+# A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
+_LONGEST_PARENT = 107 - 69 - len("/distpg-ray-xxxxxxxx")
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """The cluster in use: its CPUs, whether this process started it, and whether it adds nodes by itself."""
+
+    num_cpus: int
+    is_own: bool
+    can_grow: bool = False
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterator[RayCluster]:
+    """A running cluster: a new one on this machine (address None), or the one at ``address``.
+
+    Runners at an address get a copy of ``shipment``, without what .gitignore names.
+
+    A cluster started here demands Ray's token of whoever connects, since Ray listens on all interfaces, and
+    is shut down at the end with nothing left behind. If this process is connected to a cluster already, that
+    one is used and left running.
+
+    Raises:
+        ClusterError: Ray is not installed, could not be started, or is not at the address.
+        ConfigError: The cluster's versions of Ray or Python are others.
+    """
+    if address is None:
+        # Read by Ray when it is imported and by the processes it starts, which inherit it.
+        if "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+            raise ClusterError(
+                "Ray was imported before distpg could ask it for token authentication",
+                "Set RAY_AUTH_MODE=token in the environment, or leave the import of ray to distpg.",
+            )
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(
+            "Ray is not installed", "pip install ray, or collect in this process: --num-env-runners 0."
+        ) from error
+    if ray.is_initialized():
+        yield RayCluster(num_cpus(), is_own=False, can_grow=True)
+        return
+    _keep_quiet()
+    with contextlib.ExitStack() as stack:
+        # In this order, so that Ray has ended when its files are removed.
+        own = None if address is not None else stack.enter_context(_own_directory())
+        stack.callback(ray.shutdown)
+        try:
+            if own is not None:
+                _start(own)
+            else:
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    runtime_env=_runtime_env(shipment),
+                )
+        except Exception as error:  # Ray raises many kinds, some of them its own
+            raise _why_not(address, error) from error
+        yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+
+
+def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
+    """What Ray gives runners of an attached cluster."""
+    environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
+    if shipment is None:
+        return environment
+    what = {"py_modules": [shipment.path]} if shipment.is_module_alone else {"working_dir": shipment.path}
+    return {**environment, **what, "excludes": list(NOT_SHIPPED)}
+
+
+def _keep_quiet() -> None:
+    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line."""
+    import ray._private.worker as worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *args, **kwargs: None
+    # Nor may it take SIGTERM for itself, and end the process with that signal's number.
+    import ray._private.utils as utils
+
+    if hasattr(utils, "set_sigterm_handler"):
+        utils.set_sigterm_handler = lambda handler: None
+
+
+def _start(directory: Path) -> None:
+    """Start a cluster whose files are in ``directory``; the callback that ends it is in place."""
+    import ray
+
+    with _environment({**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}):
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(directory),
+        )
+
+
+@contextlib.contextmanager
+def _own_directory() -> Iterator[Path]:
+    """A directory for the files of a cluster.
+
+    Raises:
+        ClusterError: It cannot be made.
+    """
+    try:
+        usual = tempfile.gettempdir()
+        parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
+        directory = temporary_directory("distpg-ray-", parent)
+        path = directory.__enter__()
+    except OSError as error:
+        raise ClusterError(
+            f"Ray has no room for its files: {error.strerror}: {error.filename}",
+            "Make room in the directory for temporary files, or name another one by TMPDIR.",
+        ) from error
+    try:
+        yield path
+    finally:
+        directory.__exit__(None, None, None)
+
+
+def num_cpus() -> int:
+    """CPUs of the cluster that this process is connected to, as of now."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def _autoscaler_status() -> bytes | None:
+    try:
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        status: bytes | None = _internal_kv_get(b"__autoscaling_status")
+    except Exception:  # of no version's public interface
+        return None
+    return status
+
+
+def _why_not(address: str | None, error: Exception) -> DistpgError:
+    """What to tell a user whose cluster did not come."""
+    if address is not None and (problem := version_problem(str(error))) is not None:
+        return ConfigError(*problem)
+    line = " ".join(str(error).split())[:300]
+    if address is not None and "authenticat" in line.lower():
+        return ClusterError(
+            f"the cluster at {address} demands its token: {line}",
+            TOKEN_HINT,
+        )
+    what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
+    return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")
+
+
+def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float) -> float:
+    """CPUs that each runner asks Ray for.
+
+    Ray places no actor that does not fit, so on a cluster started here runners share what there is.
+    """
+    return min(1.0, cluster.num_cpus / num_env_runners) if cluster.is_own else asked
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    # Processes that Ray starts inherit these; this process gets its own values back.
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,102 @@
+"""What runners on other machines get of this one: the working directory, or one module of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distpg.core.events import Advice
+
+# Never shipped, beside what .gitignore and .rayignore name.
+NOT_SHIPPED = ("runs/", ".venv/", ".git/", "__pycache__/")
+# Ray packs what it ships, holds it in the head's memory, and takes less than 512 MiB.
+_MAX_BYTES = 500 * 2**20
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A directory whose modules can be imported where it arrives, or one module."""
+
+    path: str
+    why_module_alone: str | None = None
+
+    @property
+    def is_module_alone(self) -> bool:
+        """Whether it is a module, and not the working directory."""
+        return self.why_module_alone is not None
+
+    def advice(self) -> list[Advice]:
+        """What a user should know who expects the working directory to arrive."""
+        if self.why_module_alone is None:
+            return []
+        return [
+            Advice(
+                f"runners get only {Path(self.path).name}: the working directory {self.why_module_alone}",
+                "Where it imports more from there, start distpg in a directory that has only what is needed.",
+            )
+        ]
+
+
+def shipment_of(env_id: str) -> Shipment | None:
+    """What has to be shipped for an environment; None: its module is not in the working directory."""
+    module, colon, _ = env_id.partition(":")
+    if not colon or _is_shipped_by_job():
+        return None
+    here, name = Path.cwd(), module.split(".")[0]
+    found = here / name if (here / name).is_dir() else here / f"{name}.py"
+    if not found.exists():
+        return None
+    if (home := Path.home()) == here or here in home.parents:
+        return Shipment(str(found), f"is {here}")
+    if _holds_more_than(here, _MAX_BYTES):
+        return Shipment(str(found), f"has more than {_MAX_BYTES // 2**20} MiB")
+    return Shipment(str(here))
+
+
+def _is_shipped_by_job() -> bool:
+    """Whether this is a job whose working directory Ray ships already; it takes no second one."""
+    try:
+        job: dict[str, Any] = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+        return bool((job.get("runtime_env") or {}).get("working_dir"))
+    except (ValueError, AttributeError):
+        return True
+
+
+class _TooMuchError(Exception):
+    """Nothing more has to be looked at."""
+
+
+def _holds_more_than(directory: Path, limit: int) -> bool:
+    """Whether what Ray would ship of a directory has more than ``limit`` bytes, before it is packed."""
+    try:
+        # Of no public interface, but the way Ray itself goes, and the only reader of its ignore files.
+        from ray._private.runtime_env.packaging import _dir_travel, _get_excludes
+    except ImportError:
+        return False
+    total = 0
+
+    def add(path: Path) -> None:
+        nonlocal total
+        if path.is_file():
+            total += path.stat().st_size
+        if total > limit:
+            raise _TooMuchError
+
+    nobody = logging.Logger("silent", logging.CRITICAL + 1)
+    try:
+        _dir_travel(
+            directory,
+            [_get_excludes(directory, list(NOT_SHIPPED))],
+            add,
+            include_gitignore=True,
+            logger=nobody,
+        )
+    except _TooMuchError:
+        return True
+    except OSError:  # a file that is gone, or a directory that may not be read: Ray will say so
+        return False
+    return False

@@ -1,0 +1,293 @@
+"""Checkpoints: all that a run needs to go on, as data with checksums, each written whole or not at all.
+
+``checkpoints/NNNNNN/`` is the state after NNNNNN iterations: ``weights.safetensors`` (the policy, as
+``value.*`` the value function, and as ``earlier.*`` the policies that a lag still needs, the oldest numbered
+0), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all three. Nothing in them is
+code, and nothing is read before its checksum is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from distpg.config.train_config import TrainConfig, deciding_options
+from distpg.errors import CheckpointError
+from distpg.learning.learner_state import LearnerState, Moments
+from distpg.system.files import storage_error, sync_directory, write_durably
+from distpg.runs.progress import Progress
+
+# 2: weights of earlier updates, which a policy that lags is still to play with.
+FORMAT = 2
+_TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+_VALUE = "value."
+_EARLIER = "earlier."
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after ``progress.iterations`` iterations.
+
+    Attributes:
+        options: The options that decide the result, as config.json has them.
+        platform: Versions, and a digest of the arithmetic, of the process that wrote it.
+        wall_s: Seconds that the run has taken so far.
+        train_s: The same without start-up.
+    """
+
+    learner: LearnerState
+    progress: Progress
+    options: dict[str, Any]
+    platform: dict[str, str | None]
+    wall_s: float
+    train_s: float
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
+    """Write a checkpoint, then remove those that are neither the first, the best nor among the last ``keep``.
+
+    Raises:
+        StorageError: It cannot be written; what was there before is untouched.
+    """
+    directory = run / "checkpoints"
+    final = _path(run, checkpoint.progress.iterations)
+    temporary = directory / f".{final.name}.new"
+    try:
+        directory.mkdir(exist_ok=True)
+        for leftover in [*directory.glob(".*.new"), *directory.glob(".*.old")]:
+            shutil.rmtree(leftover)
+        temporary.mkdir()
+        for name, content in _files(checkpoint).items():
+            write_durably(temporary / name, content)
+        sync_directory(temporary)
+        temporary.rename(final)
+        sync_directory(directory)
+        sync_directory(run)
+        numbers = checkpoint_numbers(run)
+        _remove(run, set(numbers) - {0, *numbers[-keep:], best_checkpoint(run)})
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise storage_error(final, error) from error
+
+
+def remove_checkpoints_after(run: Path, iterations: int) -> None:
+    """Remove those that a run resumed at this iteration will write again.
+
+    Raises:
+        StorageError: They cannot be removed.
+    """
+    try:
+        _remove(run, {number for number in checkpoint_numbers(run) if number > iterations})
+    except OSError as error:
+        raise storage_error(run / "checkpoints", error) from error
+
+
+def _remove(run: Path, numbers: Iterable[int]) -> None:
+    for number in sorted(numbers):
+        # Hidden first: a half-removed checkpoint is never seen.
+        outdated = _path(run, number).with_name(f".{number:06}.old")
+        _path(run, number).rename(outdated)
+        shutil.rmtree(outdated)
+
+
+def checkpoint_numbers(run: Path) -> list[int]:
+    """Iterations of which there is a checkpoint, good or damaged, in order."""
+    directory = run / "checkpoints"
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def best_checkpoint(run: Path) -> int | None:
+    """The checkpoint with the highest mean return of its last 100 episodes, the latest among equals."""
+    best, best_mean = None, float("-inf")
+    for number in checkpoint_numbers(run):
+        try:
+            progress = _progress(_read_state(_path(run, number)))
+        except CheckpointError:
+            continue
+        if progress.recent_returns and progress.recent_return_mean >= best_mean:
+            best, best_mean = number, progress.recent_return_mean
+    return best
+
+
+def newest_checkpoint(
+    run: Path, at_most: int | None = None, on_damaged: Callable[[CheckpointError], None] = lambda error: None
+) -> Checkpoint | None:
+    """The newest good checkpoint of at most so many iterations; None if there is none.
+
+    Args:
+        on_damaged: Called for each damaged checkpoint that is passed over.
+
+    Raises:
+        CheckpointError: One was written by a newer version of distpg.
+    """
+    for number in reversed(checkpoint_numbers(run)):
+        if at_most is None or number <= at_most:
+            try:
+                return load_checkpoint(run, number)
+            except CheckpointError as error:
+                if not error.is_damage:
+                    raise
+                on_damaged(error)
+    return None
+
+
+def load_checkpoint(run: Path, number: int) -> Checkpoint:
+    """The state after ``number`` iterations.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or written by a newer version of distpg.
+    """
+    path = _path(run, number)
+    state = _read_state(path)
+    weights, optimiser = (_read_tensors(path / name, state["sha256"][name]) for name in _TENSOR_FILES)
+    earlier, weights = _split(_EARLIER, weights)
+    value, policy = _split(_VALUE, weights)
+    value_optimiser, policy_optimiser = _split(_VALUE, optimiser)
+    learner = LearnerState(
+        policy,
+        policy_optimiser,
+        state["weights_seq_no"],
+        _unnumbered(earlier),
+        value,
+        value_optimiser,
+        Moments(**state["value_moments"]),
+    )
+    return Checkpoint(
+        learner,
+        _progress(state),
+        state["options"],
+        state["platform"],
+        state["wall_s"],
+        state["train_s"],
+    )
+
+
+def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Whether a checkpoint is of the run's own configuration.
+
+    Raises:
+        CheckpointError: It is of another one.
+    """
+    for name, value in deciding_options(config).items():
+        there = checkpoint.options.get(name, value)
+        if there != value:
+            raise CheckpointError(
+                f"the checkpoints of {run} are of another configuration: {name} is {there} there, "
+                f"{value} in config.json",
+                "Put back the config.json that the run was started with.",
+                is_damage=False,
+            )
+
+
+def _path(run: Path, number: int) -> Path:
+    return run / "checkpoints" / f"{number:06}"
+
+
+def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    learner, progress = checkpoint.learner, checkpoint.progress
+    tensors = (
+        {
+            **learner.weights,
+            **_under(_VALUE, learner.value_weights),
+            **_under(_EARLIER, _numbered(learner.earlier_weights)),
+        },
+        {**learner.optimiser, **_under(_VALUE, learner.value_optimiser)},
+    )
+    files = dict(zip(_TENSOR_FILES, map(save_tensors, tensors), strict=True))
+    state = {
+        "format": FORMAT,
+        "progress": {**asdict(progress), "recent_returns": list(progress.recent_returns)},
+        "weights_seq_no": learner.weights_seq_no,
+        "value_moments": asdict(learner.value_moments),
+        "options": checkpoint.options,
+        "platform": checkpoint.platform,
+        "wall_s": checkpoint.wall_s,
+        "train_s": checkpoint.train_s,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    # Last: a directory without state.json is no checkpoint.
+    return {**files, "state.json": encode_state(state)}
+
+
+def encode_state(state: Mapping[str, Any]) -> bytes:
+    """state.json: the state and a checksum of itself, in the one way that it is ever written."""
+    text = json.dumps(dict(state), indent=2, allow_nan=False)
+    return json.dumps(
+        {**state, "sha256_of_the_above": hashlib.sha256(text.encode()).hexdigest()}, indent=2
+    ).encode()
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        content = (path / "state.json").read_bytes()
+        state = json.loads(content)
+        state.pop("sha256_of_the_above")
+        good = encode_state(state) == content
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if not good:
+        raise _damaged(path, "state.json does not match its checksum")
+    if state["format"] > FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} was written by a newer version of distpg",
+            "Upgrade distpg to at least the version that wrote it.",
+            is_damage=False,
+        )
+    result: dict[str, Any] = state
+    return result
+
+
+def _read_tensors(path: Path, checksum: str) -> Arrays:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path.parent, error) from error
+    if hashlib.sha256(content).hexdigest() != checksum:
+        raise _damaged(path.parent, f"{path.name} does not match its checksum")
+    return load_tensors(content)
+
+
+def _damaged(path: Path, reason: object) -> CheckpointError:
+    if not path.is_dir():
+        return CheckpointError(f"there is no checkpoint {path}", "Check its number; `last` is the newest.")
+    if isinstance(reason, Exception):
+        reason = f"{type(reason).__name__}: {reason}"
+    return CheckpointError(f"checkpoint {path} is damaged: {reason}", "Use another one.")
+
+
+def _progress(state: Mapping[str, Any]) -> Progress:
+    progress = Progress(**{**state["progress"], "recent_returns": Progress().recent_returns})
+    progress.recent_returns.extend(state["progress"]["recent_returns"])
+    return progress
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _split(prefix: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """The arrays under a prefix, without it, and the others."""
+    under = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return under, {name: array for name, array in arrays.items() if not name.startswith(prefix)}
+
+
+def _numbered(weights: Sequence[Arrays]) -> Arrays:
+    return {f"{k}.{name}": array for k, arrays in enumerate(weights) for name, array in arrays.items()}
+
+
+def _unnumbered(arrays: Arrays) -> tuple[Arrays, ...]:
+    count = len({name.split(".")[0] for name in arrays})
+    return tuple(_split(f"{k}.", arrays)[0] for k in range(count))

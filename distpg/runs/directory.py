@@ -1,0 +1,116 @@
+"""A run's directory: made once, never overwritten; its small files are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from distpg.config.train_config import TrainConfig
+from distpg.config.files import config_from_mapping
+from distpg.errors import RunDirectoryError, StorageError
+
+
+def new_run_directory(config: TrainConfig) -> Path:
+    """Make the run's directory: ``config.run_dir``, or a new ``runs/<env>-<seed>-<UTC time>``.
+
+    Raises:
+        RunDirectoryError: There is something in it already, or it cannot be made.
+    """
+    if config.run_dir is not None:
+        return _make_empty(Path(config.run_dir))
+    env = re.sub(r"[^\w.-]+", "-", config.env_id)
+    now = datetime.now(timezone.utc)
+    # Two runs started in the same second get a number each.
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        path = Path("runs") / f"{env}-{config.seed}-{now:%Y%m%dT%H%M%SZ}{suffix}"
+        if not path.exists():
+            return _make_empty(path)
+    raise RunDirectoryError("runs/ has 1000 runs of this very second", "Give --run-dir.")
+
+
+def _make_empty(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise RunDirectoryError(
+                f"{path} has something in it already", "Give another --run-dir; a run is never overwritten."
+            )
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write to {path}: {error.strerror}", "Give a --run-dir that can be written to."
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def exclusive(run: Path) -> Iterator[None]:
+    """Two processes never write to one run; the system releases the lock when a process ends in any way.
+
+    Raises:
+        RunDirectoryError: Another process has the run, or it is no directory.
+    """
+    try:
+        descriptor = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise RunDirectoryError(f"{run} is not a directory", "Check the path.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"{run} is in use by another process", "Wait until it ends, or interrupt it."
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+
+
+
+
+
+
+
+
+
+
+def load_run_config(run: Path) -> TrainConfig:
+    """The configuration of a run.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or its config.json is damaged.
+        ConfigError: config.json holds what is no option.
+    """
+    return config_from_mapping(read_config(run), TrainConfig(), str(run / "config.json"))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or the file is damaged.
+    """
+    path = run / "config.json"
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
+        raise RunDirectoryError(f"{run} is not a run directory: it has no config.json", "Check the path.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {error}", "The file is damaged.") from error
+    if not isinstance(values, dict):
+        raise RunDirectoryError(f"{path} holds no options", "The file is damaged.")
+    return values

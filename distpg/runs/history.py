@@ -1,0 +1,96 @@
+"""A run's files cut back to an earlier iteration, so that a resumed run reads as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distpg.system.files import storage_error, write_atomically
+
+_METRICS, _EPISODES, _EVENTS = "metrics.jsonl", "episodes.csv", "events.jsonl"
+
+
+def recorded_iterations(run: Path, episodes_per_iteration: int) -> int:
+    """Iterations that metrics.jsonl and episodes.csv have whole, counted from the first.
+
+    A process that dies leaves a torn last line, or episodes whose iteration is not in metrics.jsonl yet.
+    """
+    iterations = 0
+    for line in _whole_lines(run / _METRICS):
+        if not _is_iteration(line, iterations + 1):
+            break
+        iterations += 1
+    episodes = 0
+    for line in _whole_lines(run / _EPISODES)[1:]:
+        if not line.startswith(b"%d," % episodes):
+            break
+        episodes += 1
+    return min(iterations, episodes // episodes_per_iteration)
+
+
+def _is_iteration(line: bytes, number: int) -> bool:
+    try:
+        return bool(json.loads(line)["training_iteration"] == number)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    if not path.is_file():
+        return []
+    # A line without its end was being written when the process died.
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def cut_back(run: Path, iterations: int, episodes: int) -> None:
+    """Keep what the run's files say of the first iterations, and nothing of later ones.
+
+    Events are kept, as they happened, but for a torn line.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    try:
+        for name, lines in (
+            (_METRICS, iterations),
+            (_EPISODES, episodes + 1 if episodes else 0),
+            (_EVENTS, None),
+        ):
+            _keep_lines(run / name, lines)
+        for path in run.glob("events.out.tfevents.*"):
+            _keep_tensorboard_records(path, iterations)
+        (run / "result.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(run, error) from error
+
+
+def _keep_lines(path: Path, count: int | None) -> None:
+    if path.is_file():
+        kept = b"".join(_whole_lines(path)[:count])
+        if len(kept) != path.stat().st_size:
+            write_atomically(path, kept)
+
+
+def _keep_tensorboard_records(path: Path, iterations: int) -> None:
+    from google.protobuf.message import DecodeError
+    from tensorboardX.proto.event_pb2 import Event
+
+    # A record is its length in 8 bytes, their checksum in 4, the event, and its checksum in 4.
+    data = path.read_bytes()
+    end = 0
+    while end + 12 <= len(data):
+        length = int.from_bytes(data[end : end + 8], "little")
+        following = end + 12 + length + 4
+        if following > len(data):
+            break
+        try:
+            event = Event.FromString(data[end + 12 : end + 12 + length])
+        except DecodeError:
+            break  # zeros, where a power cut lost what was not on the disk yet
+        if event.step > iterations:
+            break
+        end = following
+    if end == 0:
+        path.unlink()
+    elif end != len(data):
+        write_atomically(path, data[:end])

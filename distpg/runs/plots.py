@@ -1,0 +1,161 @@
+"""The two figures of a run, drawn from its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.errors import RunDirectoryError, StorageError
+from distpg.runs.directory import read_config
+from distpg.system.files import storage_error
+from distpg.runs.progress import RECENT_EPISODES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1f6fb4", "#d9622b", "#3a923a", "#8b5fbf", "#b0428e", "#7a6a3f")
+GREY = "#6b7280"
+_STEPS = "Environment steps"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the figures show of a run; steps are lifetime environment steps, one series per file."""
+
+    label: str
+    stop_return: float | None
+    episode_steps: NDArray[np.float64]
+    episode_returns: NDArray[np.float64]
+    iteration_steps: NDArray[np.float64]
+    return_variance: NDArray[np.float64]
+    advantage_variance: NDArray[np.float64]
+
+
+def plot_run(run: Path) -> None:
+    """Draw learning_curve.png and variance.png into the directory of a run that has just ended.
+
+    Raises:
+        StorageError: They cannot be written, or the run's files were taken away while it went on.
+    """
+    try:
+        plot_runs([run], run)
+    except RunDirectoryError as error:
+        raise StorageError(error.message, error.hint) from error
+
+
+def plot_runs(runs: Sequence[Path], output: Path) -> None:
+    """Draw both figures with all runs in them into ``output``.
+
+    Raises:
+        RunDirectoryError: One is not a run directory, or a file in it is damaged.
+        StorageError: The figures cannot be written.
+    """
+    data = [read_run(run) for run in runs]
+    for name, draw in (("learning_curve", draw_learning_curve), ("variance", draw_variance)):
+        path = output / f"{name}.png"
+        try:
+            draw(data).savefig(path)
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+
+def read_run(run: Path) -> RunData:
+    """A run's series, from config.json, episodes.csv and metrics.jsonl."""
+    config = read_config(run)
+    try:
+        with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
+            episodes = list(csv.DictReader(file))
+        lines = [
+            json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        return RunData(
+            label=f"{config['env_id']}, {config['baseline']} baseline, seed {config['seed']}",
+            stop_return=config["stop_return"],
+            episode_steps=_series(episodes, "num_env_steps_lifetime"),
+            episode_returns=_series(episodes, "episode_return"),
+            iteration_steps=_series(lines, "num_env_steps_sampled_lifetime"),
+            return_variance=_series(lines, "return_variance"),
+            advantage_variance=_series(lines, "advantage_variance"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{run} cannot be read: {type(error).__name__}: {error}",
+            "A file of the run is missing or damaged.",
+        ) from error
+
+
+def _series(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
+    return np.array([np.nan if row[key] is None else float(row[key]) for row in rows], np.float64)
+
+
+def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> NDArray[np.float64]:
+    """Mean of up to ``window`` values ending at each, float64[n]."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(ends - window, 0)
+    means: NDArray[np.float64] = (sums[ends] - sums[begins]) / (ends - begins)
+    return means
+
+
+def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
+    """Episode return against environment steps (article, first figure)."""
+    figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
+    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
+        axes.plot(run.episode_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
+        axes.plot(
+            run.episode_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label
+        )
+    for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
+        axes.axhline(stop_return, color=GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}")
+    _finish(axes, "dots: episodes; lines: mean of the last 100")
+    return figure
+
+
+def draw_variance(runs: Sequence[RunData]) -> Figure:
+    """Variance of what weights the gradient, against environment steps (article, second figure)."""
+    figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
+    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
+        axes.plot(run.iteration_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}")
+        axes.plot(
+            run.iteration_steps,
+            run.advantage_variance,
+            color=colour,
+            linewidth=1.5,
+            label=f"returns minus baseline: {run.label}",
+        )
+    _finish(axes, "before normalisation")
+    return figure
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """A figure of one plot."""
+    # Figure without pyplot: no global state, no window system, and half the import time.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_ylabel(y_label)
+    axes.set_xlabel(x_label)
+    return figure, axes
+
+
+def _finish(axes: Axes, note: str) -> None:
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_title(note, loc="right", fontsize="small", color=GREY)
+    axes.legend(fontsize="small", frameon=False)

@@ -1,0 +1,89 @@
+"""How a run ended: result.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from platform import python_version
+
+from distpg.config.train_config import TrainConfig
+from distpg.system.files import write_atomically
+from distpg.runs.progress import Progress, is_solved, limits_of
+from distpg.system.version import installed_version
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended; result.json holds the same.
+
+    Attributes:
+        wall_s: Seconds from the call to the end of training, over all resumptions.
+        train_s: The same without start-up.
+        reproducible: Whether the same config and seed give the same weights again.
+        not_reproducible_because: Why not, where it is known that they do not.
+    """
+
+    solved: bool
+    env_steps_to_solve: int | None
+    episodes_to_solve: int | None
+    iterations: int
+    wall_s: float
+    train_s: float
+    weights_digest: str
+    reproducible: bool
+    not_reproducible_because: str | None
+    seed: int
+    versions: dict[str, str | None]
+    run_dir: str
+
+
+def make_result(
+    run: Path,
+    config: TrainConfig,
+    progress: Progress,
+    weights_digest: str,
+    wall_s: float,
+    train_s: float,
+    not_reproducible_because: str | None = None,
+) -> Result:
+    """The result of a run that ended with this progress and these weights."""
+    solved = is_solved(progress, limits_of(config))
+    return Result(
+        solved=solved,
+        env_steps_to_solve=progress.env_steps if solved else None,
+        episodes_to_solve=progress.episodes if solved else None,
+        iterations=progress.iterations,
+        wall_s=wall_s,
+        train_s=train_s,
+        weights_digest=weights_digest,
+        reproducible=not_reproducible_because is None,
+        not_reproducible_because=not_reproducible_because,
+        seed=config.seed,
+        versions=_versions(),
+        run_dir=str(run),
+    )
+
+
+def write_result(run: Path, result: Result) -> None:
+    """Write result.json.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_atomically(
+        run / "result.json", (json.dumps(asdict(result), indent=2, allow_nan=False) + "\n").encode()
+    )
+
+
+def read_result(run: Path) -> Result | None:
+    """What result.json holds; None where it is missing or damaged."""
+    try:
+        return Result(**json.loads((run / "result.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _versions() -> dict[str, str | None]:
+    packages = ("distpg", "ray", "torch", "gymnasium", "numpy")
+    return {"python": python_version()} | {name: installed_version(name) for name in packages}

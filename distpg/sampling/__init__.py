@@ -1,0 +1,1 @@
+"""From a task and weights to whole episodes."""

@@ -1,0 +1,97 @@
+"""Compiled calls: an episode's seeds, and a tick of the built-in policies, from features to the choice."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.policies import PolicySpec, Weights, flat_products
+
+
+class Steps(NamedTuple):
+    """Room for the steps of some lanes, one after the other in each.
+
+    Attributes:
+        observations: float32[lanes, steps, observation size].
+        actions: int64[lanes, steps].
+        log_probs: float32[lanes, steps]; float32[0, steps] where nobody asks for them.
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+
+
+def reset_seeds(seed: int, stream: int, first_episode: int, count: int) -> list[int]:
+    """:func:`distpg.core.seeding.environment_seeds`, compiled."""
+    from distpg.kernels import forward as kernels
+
+    found = np.empty(count, np.int64)
+    numbers = (np.uint64(number) for number in (seed, stream, first_episode))
+    kernels.reset_seeds(*numbers, np.empty(4, np.uint32), found)
+    seeds: list[int] = found.tolist()
+    return seeds
+
+
+class CompiledPolicy:
+    """A policy's weights, laid out for the compiled call."""
+
+    def __init__(self, spec: PolicySpec) -> None:
+        from distpg.kernels import forward as kernels
+
+        self._tick = kernels.tick
+        sizes = spec.layer_sizes
+        self._sizes = np.array(sizes, np.int64)
+        self._products = flat_products(spec.observation_size, spec.degree)
+        count = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+        self._parameters = np.empty(count, np.float32)
+        self._narrow = kernels.NARROW
+        self._scratch = np.empty((2, kernels.BLOCK, max(sizes)), np.float32)
+
+    def load(self, weights: Weights) -> None:
+        """Play with these weights from now on."""
+        end = 0
+        for layer in range(len(weights) // 2):
+            weight = weights[f"layers.{layer}.weight"]
+            for array in (
+                weight if len(weight) < self._narrow else weight.T,
+                weights[f"layers.{layer}.bias"],
+            ):
+                start, end = end, end + array.size
+                self._parameters[start:end] = array.reshape(-1)
+
+    def act(
+        self,
+        steps: Steps,
+        choices: NDArray[np.int64],
+        words: NDArray[np.uint32],
+        lanes: NDArray[np.int64],
+        t: int,
+        numbers: NDArray[np.uint64],
+    ) -> None:
+        """Choose the actions of step ``t`` in some lanes.
+
+        Args:
+            steps: Its observations of step t are read, its actions and log-probabilities written.
+            choices: int64[number of lanes given], the actions once more, in the order of ``lanes``.
+            words: uint32[lanes, 4], the lanes' random numbers from one tick to the next.
+            lanes: int64, those that still play.
+            numbers: uint64[4]: run seed, stream, number of lane 0's episode, 1 to be greedy.
+        """
+        self._tick(
+            self._parameters,
+            self._sizes,
+            self._products,
+            self._scratch,
+            steps.observations,
+            steps.actions,
+            steps.log_probs,
+            choices,
+            words,
+            lanes,
+            t,
+            numbers,
+        )

@@ -1,0 +1,165 @@
+"""EnvRunner turns a task and weights into complete episodes with their returns; a group runs many of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import EpisodeBatch, batch_digest
+from distpg.core.policies import PolicySpec, Weights
+from distpg.core.returns import Returns, discounted_returns
+from distpg.core.tasks import Task, tasks_of_iteration
+from distpg.environments.envs import EnvSpec, env_spec
+from distpg.errors import ConfigError, EpisodeError
+from distpg.kernels.compile_cache import do_without_cache
+from distpg.sampling.gymnasium_sampler import GymnasiumSampler
+from distpg.sampling.sampler import Sampler
+
+
+def plan(config: TrainConfig, iteration: int) -> list[Task]:
+    """The tasks of iteration i (from 0), from the resolved configuration alone.
+
+    With a policy lag of k they are played with the weights after i - k updates, the first k iterations with
+    the initial ones: a number, and no race between runners and learner (HTS-RL, Liu et al. 2020,
+    arXiv:2012.09849; Cleanba, Huang et al. 2023, arXiv:2310.00036).
+    """
+    return tasks_of_iteration(
+        iteration,
+        config.episodes_per_iteration,
+        int(config.episodes_per_task),
+        max(0, iteration - config.policy_lag),
+    )
+
+
+@dataclass(frozen=True)
+class EnvRunnerSpec:
+    """Everything a runner is made from; small and plain, so that it can be sent to another process."""
+
+    env: EnvSpec
+    policy: PolicySpec
+    seed: int
+    gamma: float
+    returns: Returns
+    env_reuse: str = "always"
+    log_probs: bool = False
+    """Whether batches hold the log-probabilities of their actions, which only a lagged loss needs."""
+    compile_cache: bool = True
+
+
+def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
+    """The part of a configuration that decides what an episode is."""
+    return EnvRunnerSpec(
+        env_spec(config),
+        policy,
+        config.seed,
+        config.gamma,
+        config.returns,
+        config.env_reuse,
+        log_probs=config.policy_lag > 0,
+        compile_cache=config.compile_cache,
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a call: for each task its batch, or why an episode of it failed.
+
+    Attributes:
+        digests: Of each batch; None where an episode failed.
+        steps: Environment steps of the whole call, and seconds that it took.
+    """
+
+    outcomes: list[EpisodeBatch | EpisodeError]
+    digests: tuple[str | None, ...]
+    seconds: float
+    steps: int
+
+
+class EnvRunner:
+    """Plays tasks. ``sample`` is a pure function: any runner may do any task, twice if need be."""
+
+    def __init__(self, spec: EnvRunnerSpec) -> None:
+        self._spec = spec
+        if not spec.compile_cache:
+            do_without_cache()
+        self._sampler: Sampler = GymnasiumSampler(
+            spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
+        )
+
+    def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
+        """Play the task's episodes to their ends and compute their discounted returns.
+
+        Raises:
+            EpisodeError: The environment failed.
+        """
+        played = self._sampler.sample(task.first_episode, task.num_episodes, weights)
+        returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
+        with np.errstate(over="ignore"):
+            returns32 = returns.astype(np.float32)
+        if not np.isfinite(returns32).all():
+            episode = task.first_episode + int(
+                np.repeat(np.arange(task.num_episodes), played.lengths)[~np.isfinite(returns32)][0]
+            )
+            raise EpisodeError(
+                f"{self._spec.env.env_id} gave rewards in episode {episode} too large for float32",
+                "Scale the rewards down.",
+                episode,
+            )
+        last = task.first_episode + task.num_episodes
+        return EpisodeBatch(
+            observations=played.observations,
+            actions=played.actions,
+            returns=returns32,
+            lengths=played.lengths,
+            episode_ids=np.arange(task.first_episode, last, dtype=np.int64),
+            episode_returns=played.episode_returns,
+            terminated=played.terminated,
+            weights_seq_no=task.weights_seq_no,
+            log_probs=played.log_probs,
+        )
+
+    def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
+        """Play several tasks in one call. An episode that fails fails its own task only."""
+        start, steps = time.perf_counter(), self.steps
+        outcomes: list[EpisodeBatch | EpisodeError] = []
+        for task in tasks:
+            try:
+                outcomes.append(self.sample(task, weights))
+            except EpisodeError as error:
+                outcomes.append(error)
+        digests = tuple(batch_digest(o) if isinstance(o, EpisodeBatch) else None for o in outcomes)
+        return Answer(outcomes, digests, time.perf_counter() - start, self.steps - steps)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps and resets so far; another thread may ask, to see whether any are made."""
+        return self._sampler.steps
+
+    def close(self) -> None:
+        """Release the environments."""
+        self._sampler.close()
+
+
+_MAX_FEATURES = 100_000
+
+
+def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
+    """The policy that a configuration asks for.
+
+    Raises:
+        ConfigError: A polynomial of this degree would have too many terms.
+    """
+    if config.policy == "mlp":
+        return PolicySpec(observation_size, num_actions, config.hidden_sizes)
+    degree = config.degree if config.policy == "polynomial" else 1
+    spec = PolicySpec(observation_size, num_actions, degree=degree)
+    if degree > 1 and spec.num_features > _MAX_FEATURES:
+        raise ConfigError(
+            f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
+            f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
+        )
+    return spec

@@ -1,0 +1,90 @@
+"""What a machine's arithmetic and environments yield, in two digests: equal where results are equal."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from platform import python_version
+
+import numpy as np
+
+from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.seeding import Stream, uniform, words
+from distpg.environments.envs import make_env
+from distpg.environments.trace import play
+from distpg.sampling.compiled_policy import CompiledPolicy, Steps
+from distpg.sampling.env_runner import EnvRunnerSpec
+from distpg.system.version import __version__
+
+_SEED = 0
+_ROWS = 64
+_ENV_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes.
+
+    Attributes:
+        numerics: Digest of the policy's choices and their log-probabilities for fixed inputs.
+        environment: Digest of 200 steps of the environment under fixed actions. One that is not a function
+            of seed and actions differs each time.
+    """
+
+    numerics: str
+    environment: str
+    distpg: str
+    python: str
+    numpy: str
+
+
+def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
+    """The fingerprint of this process for runners made from ``spec``; the same at each call.
+
+    Raises:
+        EnvironmentIdError: The environment cannot be made.
+    """
+    return Fingerprint(
+        numerics=numerics_digest(spec.policy),
+        environment=_environment(spec),
+        distpg=__version__,
+        python=python_version(),
+        numpy=np.__version__,
+    )
+
+
+def numerics_digest(policy: PolicySpec) -> str:
+    """As in :class:`Fingerprint`."""
+    weights = initial_weights(policy.layer_sizes, _SEED)
+    compiled = CompiledPolicy(policy)
+    compiled.load(weights)
+    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.observation_size))
+    steps = Steps(
+        np.ascontiguousarray((4 * numbers - 2)[:, None, :]),
+        np.empty((_ROWS, 1), np.int64),
+        np.empty((_ROWS, 1), np.float32),
+    )
+    compiled.act(
+        steps,
+        np.empty(_ROWS, np.int64),
+        np.empty((_ROWS, 4), np.uint32),
+        np.arange(_ROWS),
+        0,
+        np.array([_SEED, Stream.ACTION, 0, 0], np.uint64),
+    )
+    return hashlib.sha256(steps.actions.tobytes() + steps.log_probs.tobytes()).hexdigest()
+
+
+def _environment(spec: EnvRunnerSpec) -> str:
+    """A new environment for each episode, so that what survives a reset does not count."""
+    digest = hashlib.sha256()
+    steps, number = 0, 0
+    while steps < _ENV_STEPS and number < _ENV_STEPS:
+        env = make_env(spec.env)
+        try:
+            # An exception may end an episode at its reset, after no step.
+            steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
+        finally:
+            env.close()
+        number += 1
+    return digest.hexdigest()

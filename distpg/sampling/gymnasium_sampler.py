@@ -1,0 +1,237 @@
+"""Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.episodes import episode_starts
+from distpg.core.policies import PolicySpec, Weights
+from distpg.core.seeding import environment_seed
+from distpg.environments.envs import (
+    Env,
+    EnvSpec,
+    first_action,
+    make_env,
+    without_wrappers,
+)
+from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
+from distpg.sampling.compiled_policy import CompiledPolicy, Steps, reset_seeds
+from distpg.sampling.sampler import TRAINING, Play, Trajectories
+
+# Steps between two looks at whether the record has room for more.
+_ROOM = 128
+_NO_LIMIT = 2**62
+_Lane = tuple[int, Callable[[Any], Any], list[float]]
+
+
+class GymnasiumSampler:
+    """One compiled call a tick for the policy, then one step of each environment that still plays.
+
+    Which episodes share a tick depends on the task alone, and none changes what another plays. Gymnasium's
+    own vector environments share one random generator between slots and restart a slot by themselves, so what
+    an episode plays there depends on the episodes beside it.
+
+    Args:
+        play: Which random numbers the episodes use, and whether the policy does.
+        make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
+        env_reuse: ``always`` keeps a lane's environment for the next task. ``task`` and ``episode`` are one
+            here, since a lane plays one episode of a task: each task has environments of its own.
+        log_probs: Whether trajectories hold the log-probabilities of their actions.
+    """
+
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        policy_spec: PolicySpec,
+        seed: int,
+        play: Play = TRAINING,
+        make: Callable[[int], Env] | None = None,
+        env_reuse: str = "always",
+        log_probs: bool = False,
+    ) -> None:
+        self._env_spec = env_spec
+        self._policy_spec = policy_spec
+        self._policy = CompiledPolicy(policy_spec)
+        self._seed = seed
+        self._play = play
+        self._make = make or (lambda lane: make_env(env_spec))
+        self._keeps_envs = env_reuse not in ("task", "episode")
+        self._log_probs = log_probs
+        self._envs: list[Env] = []
+        self._limit = _NO_LIMIT
+        self._first_action = 0
+        self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
+        self._shape: tuple[int, ...] = ()
+        self.steps = 0
+
+    def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
+        """As :class:`distpg.sampling.sampler.Sampler`."""
+        if not self._keeps_envs:
+            self.close()
+        while len(self._envs) < num_episodes:
+            env, limit = without_wrappers(self._make(len(self._envs)))
+            self._envs.append(env)
+            if limit is not None:  # the same for all; some may be in wrappers that keep theirs to themselves
+                self._limit = limit
+            self._first_action = first_action(env)
+            self._shape = env.observation_space.shape or ()
+        self._policy.load(weights)
+        record = _Record(num_episodes, self._shape, self._log_probs)
+        try:
+            # A number that is not finite is an error of the environment, found below: no warning on the way.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._reset(record, first_episode)
+                self._play_all(record, first_episode)
+            played = record.trajectories(self._action_dtype)
+            self._check_finite(played, first_episode)
+        except BaseException:
+            # Left in the middle of episodes, these environments must not play the next task.
+            self.close()
+            raise
+        return played
+
+    def _reset(self, record: _Record, first_episode: int) -> None:
+        seeds = reset_seeds(self._seed, self._play.seed_stream, first_episode, len(record.rewards))
+        for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
+            try:
+                record.observations[lane, 0] = self._checked(env.reset(seed=seed, options=None)[0])
+            except Exception as error:
+                raise self._failure(error, first_episode + lane, 0) from error
+            self.steps += 1
+
+    def _play_all(self, record: _Record, first_episode: int) -> None:
+        steps = [env.step for env in self._envs[: len(record.rewards)]]
+        numbers = np.array(
+            [self._seed, self._play.action_stream, first_episode, self._play.greedy], np.uint64
+        )
+        playing: list[_Lane] = list(zip(range(len(steps)), steps, record.rewards, strict=True))
+        ended = True
+        for t in itertools.count():
+            if t % _ROOM == 0:
+                record.make_room(t + _ROOM)
+            if ended:
+                playing = [one for one in playing if not record.has_ended[one[0]]]
+                if not playing:
+                    return
+                lanes = np.array([one[0] for one in playing], np.int64)
+                choices = np.empty(len(playing), np.int64)
+            self._policy.act(record.steps, choices, record.words, lanes, t, numbers)
+            ended = self._step(record, t, playing, choices.tolist(), first_episode)
+            self.steps += len(playing)
+
+    def _step(
+        self, record: _Record, t: int, playing: list[_Lane], actions: list[int], first_episode: int
+    ) -> bool:
+        """Step each environment once; whether any episode ended."""
+        shape, first, is_last, any_ended = self._shape, self._first_action, t + 1 >= self._limit, False
+        following, lane = record.observations[:, t + 1], 0
+        try:
+            for (lane, step, rewards), action in zip(playing, actions, strict=True):
+                observation, reward, terminated, truncated, _ = step(action + first)
+                if type(observation) is not np.ndarray or observation.shape != shape:
+                    observation = self._checked(observation)
+                following[lane] = observation
+                rewards.append(float(reward))
+                if terminated or truncated or is_last:
+                    record.terminated[lane] = bool(terminated)
+                    record.has_ended[lane] = any_ended = True
+        except Exception as error:
+            raise self._failure(error, first_episode + lane, t) from error
+        return any_ended
+
+    def _checked(self, observation: object) -> NDArray[np.float32]:
+        array = np.asarray(observation, np.float32)
+        if array.shape != self._shape:
+            raise ValueError(f"an observation of shape {array.shape} instead of {self._shape}")
+        return array
+
+    def _check_finite(self, played: Trajectories, first_episode: int) -> None:
+        """One look at everything costs a thousandth of one at each step.
+
+        Raises:
+            EpisodeError: An observation or a reward is NaN or infinite, or too large for float32.
+        """
+        for name, values in (("observation", played.observations), ("reward", played.rewards)):
+            if not np.isfinite(values).all():
+                row = int(np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0][0])
+                lane = int(np.searchsorted(episode_starts(played.lengths), row, side="right")) - 1
+                t = row - int(episode_starts(played.lengths)[lane])
+                value = values[row].tolist()
+                raise self._failure(ValueError(f"its {name} is {value}"), first_episode + lane, t)
+
+    def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
+        if isinstance(error, gymnasium.error.DependencyNotInstalled):
+            # Environments import what draws them when they are first drawn.
+            return EnvironmentIdError(
+                f"{self._env_spec.env_id} lacks a package: {error}", "Install it, then try again."
+            )
+        cause = f"{type(error).__name__}: {error}"
+        seed = environment_seed(self._seed, episode, self._play.seed_stream)
+        return EpisodeError(
+            f"{self._env_spec.env_id} failed in episode {episode}, step {t}: {cause}",
+            f"The episode's reset seed is {seed}: it fails the same way wherever it is played.",
+            episode,
+        )
+
+    def close(self) -> None:
+        """As :class:`distpg.sampling.sampler.Sampler`."""
+        while self._envs:
+            self._envs.pop().close()
+
+
+class _Record:
+    """What happens in each lane, step by step, until it is laid out episode by episode."""
+
+    def __init__(self, num_episodes: int, shape: tuple[int, ...], log_probs: bool) -> None:
+        self._log_probs = log_probs
+        self.observations = np.empty((num_episodes, 1, *shape), np.float32)
+        self.steps = Steps(
+            self._flat(),
+            np.empty((num_episodes, 0), np.int64),
+            np.empty((num_episodes if log_probs else 0, 0), np.float32),
+        )
+        self.words = np.empty((num_episodes, 4), np.uint32)
+        self.rewards: list[list[float]] = [[] for _ in range(num_episodes)]
+        self.terminated = np.zeros(num_episodes, np.bool_)
+        self.has_ended = [False] * num_episodes
+
+    def _flat(self) -> NDArray[np.float32]:
+        return self.observations.reshape(*self.observations.shape[:2], -1)
+
+    def make_room(self, steps: int) -> None:
+        """For so many steps, and the observation after the last."""
+        self.observations = _longer(self.observations, steps + 1)
+        self.steps = Steps(
+            self._flat(), _longer(self.steps.actions, steps), _longer(self.steps.log_probs, steps)
+        )
+
+    def trajectories(self, action_dtype: np.dtype) -> Trajectories:
+        lengths = [len(rewards) for rewards in self.rewards]
+
+        def joined(array: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([array[lane, :length] for lane, length in enumerate(lengths)])
+
+        return Trajectories(
+            observations=joined(self.steps.observations),
+            actions=joined(self.steps.actions).astype(action_dtype),
+            rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
+            lengths=np.array(lengths, np.int32),
+            terminated=self.terminated,
+            log_probs=joined(self.steps.log_probs) if self._log_probs else None,
+        )
+
+
+def _longer(array: NDArray[Any], steps: int) -> NDArray[Any]:
+    """With room for at least so many steps; doubled, so that each step is copied once or twice."""
+    have = array.shape[1]
+    if steps <= have:
+        return array
+    room = np.empty((len(array), max(steps, 2 * have), *array.shape[2:]), array.dtype)
+    room[:, :have] = array
+    return room

@@ -1,0 +1,1 @@
+"""What the machine is: numerics, processors and memory, signals, files, caches."""

@@ -1,0 +1,60 @@
+"""Small files that are seen whole or not at all, and JSON that everybody reads."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distpg.errors import StorageError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is seen either whole or not at all, even after a power cut.
+
+    Raises:
+        StorageError: The disk is full, read-only or gone.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write_durably(temporary, content)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """What to tell a user whose run directory cannot be written any more."""
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}", "Make room, or make the directory writable again."
+    )
+
+
+def strict_json(values: Mapping[str, Any]) -> str:
+    """One line of JSON in which a number that is not finite is null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
+    return json.dumps(finite, allow_nan=False)

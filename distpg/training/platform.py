@@ -1,0 +1,52 @@
+"""What decides a process's bits beside a run's options, and whether it changed since a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from distpg.core.policies import PolicySpec, initial_weights, preferences
+from distpg.core.seeding import Stream, uniform, words
+from distpg.sampling.fingerprint import numerics_digest
+from distpg.system.version import installed_version
+
+_SEED = 0
+_ROWS = 64
+
+
+def platform_of(policy: PolicySpec) -> dict[str, str | None]:
+    """What decides this process's bits, beside a run's options: versions and digests of its arithmetic.
+
+    ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is torch's, whose kernels are
+    not the same on all kinds of CPU.
+    """
+    packages = ("distpg", "torch", "numpy", "gymnasium")
+    digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}
+    return digests | {name: installed_version(name) for name in packages}
+
+
+def _learner_digest(policy: PolicySpec) -> str:
+    """Of a policy's log-probabilities for fixed inputs, and of a product as large as a gradient's."""
+    import torch  # by the learner's process alone
+
+    weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
+    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
+    inputs = torch.tensor(4 * numbers - 2)
+    log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
+    return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
+
+
+def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
+    """Why a run that goes on here may go on with other bits; None if nothing speaks for it."""
+    changes = [name for name, value in now.items() if before.get(name) != value]
+    if not changes:
+        return None
+    words = [
+        "another kind of CPU or its kernels"
+        if name in ("numerics", "learner")
+        else f"{name} {before.get(name)} before, {now[name]} now"
+        for name in changes
+    ]
+    return f"resumed with {'; '.join(words)}"

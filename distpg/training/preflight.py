@@ -1,0 +1,131 @@
+"""What can be known to go wrong before anything starts: pure functions of what was found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from distpg.config.train_config import TrainConfig, automatic_episodes_per_task
+from distpg.core.events import Advice
+from distpg.errors import ConfigError, RunDirectoryError
+from distpg.on_ray.address import check_answers
+from distpg.system.hardware import free_memory
+
+# A runner of a built-in policy: Python, Ray, NumPy and Gymnasium take 110 MB, the environment the rest.
+RUNNER_BYTES = 150 * 10**6
+# Two checkpoints, and the log of a few thousand iterations.
+MIN_DISK_BYTES = 64 * 2**20
+
+
+def check_runners_fit(num_cpus: float, cpus_per_runner: float, min_runners: int, can_grow: bool) -> None:
+    """Whether a cluster has the CPUs that the fewest runners ask for; Ray would wait for them for ever.
+
+    Raises:
+        ConfigError: It has not, and cannot grow.
+    """
+    # Ray counts in ten-thousandths of a CPU.
+    fit = int(round(num_cpus * 10_000) // max(1, round(cpus_per_runner * 10_000)))
+    if fit < min_runners and not can_grow:
+        raise ConfigError(
+            f"{min_runners} runners of {cpus_per_runner:g} CPUs do not fit: "
+            f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
+            "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
+        )
+
+
+def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
+    """Whether this machine's free memory holds so many runners; None: it does, or nobody knows."""
+    fit = num_runners if free_bytes is None else free_bytes // RUNNER_BYTES
+    if fit >= num_runners:
+        return None
+    return Advice(
+        f"{num_runners} runners need about {num_runners * RUNNER_BYTES / 1e9:.1f} GB of memory, "
+        f"{(free_bytes or 0) / 1e9:.1f} GB are free",
+        f"About {fit} fit: --num-env-runners {fit}.",
+    )
+
+
+def check_disk(path: Path, free_bytes: int | None = None) -> None:
+    """Whether there is room for a run.
+
+    Args:
+        free_bytes: Room at ``path``; default: what there is.
+
+    Raises:
+        RunDirectoryError: There is too little.
+    """
+    if free_bytes is None:
+        try:
+            usage = shutil.disk_usage(path)
+        except OSError:
+            return
+        if usage.total == 0:
+            return  # a file system that does not say
+        free_bytes = usage.free
+    if free_bytes < MIN_DISK_BYTES:
+        raise RunDirectoryError(
+            f"{path} has {free_bytes / 2**20:.0f} MiB left, a run needs at least {MIN_DISK_BYTES // 2**20}",
+            "Make room, or give a --run-dir on another disk.",
+        )
+
+
+def check_enough_tasks(config: TrainConfig, num_runners: int) -> Advice | None:
+    """How many runners would idle for want of tasks, and what would feed them; None: all have work."""
+    if (num_tasks := _num_tasks(config, config.episodes_per_iteration)) >= num_runners:
+        return None
+    size = config.episodes_per_task
+    # Automatic tasks are of one episode while there are fewer than 128, and of 64 at most.
+    candidates = [num_runners, 64 * num_runners] if size == "auto" else [num_runners * size]
+    enough = next(episodes for episodes in candidates if _num_tasks(config, episodes) >= num_runners)
+    return Advice(
+        f"{num_runners - num_tasks} of {num_runners} runners will idle: an iteration has {num_tasks} tasks",
+        f"--episodes-per-iteration {enough} would give each of them one.",
+    )
+
+
+def _num_tasks(config: TrainConfig, episodes: int) -> int:
+    size = config.episodes_per_task
+    return -(-episodes // (automatic_episodes_per_task(episodes) if size == "auto" else size))
+
+
+def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
+    """What can be known before anything is made or started.
+
+    Args:
+        run: The run's directory, if it is there already.
+
+    Raises:
+        ConfigError: No cluster is at the address, or it does not take this process in.
+        RunDirectoryError: There is no room for the run.
+    """
+    if config.address is not None:
+        check_answers(config.address)
+    path = run or Path(config.run_dir or "runs").absolute()
+    there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
+    check_disk(next(there))
+
+
+def check_cluster(
+    config: TrainConfig, num_runners: int, num_cpus: float, is_own: bool, can_grow: bool
+) -> list[Advice]:
+    """What can be known when the cluster is there, and no runner yet.
+
+    Args:
+        num_cpus: CPUs of the cluster.
+        is_own: Whether this process started it, so that it is this machine.
+        can_grow: Whether it adds nodes by itself.
+
+    Raises:
+        ConfigError: The fewest runners asked for do not fit.
+    """
+    if not is_own:
+        fewest = config.min_env_runners
+        if config.num_env_runners == "auto":  # never more than there are tasks
+            fewest = min(fewest, _num_tasks(config, config.episodes_per_iteration))
+        check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
+    found = (
+        check_memory(free_memory(), num_runners) if is_own else None,
+        check_enough_tasks(config, num_runners),
+    )
+    return [advice for advice in found if advice is not None]

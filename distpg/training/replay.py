@@ -1,0 +1,206 @@
+"""Any episode of a run played again, from the run's directory and the episode's number."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import actions_digest, episode_starts
+from distpg.core.policies import Weights
+from distpg.core.tasks import Task
+from distpg.environments.envs import Env, env_spec, make_env
+from distpg.environments.video import Recording
+from distpg.errors import ConfigError, ReplayError
+from distpg.learning.learner import Learner
+from distpg.runs.checkpoints import check_same_options, newest_checkpoint
+from distpg.runs.directory import load_run_config
+from distpg.runs.events import read_events
+from distpg.runs.metrics import EPISODE_COLUMNS
+from distpg.runs.progress import Progress
+from distpg.sampling.env_runner import env_runner_spec, plan
+from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.gymnasium_sampler import GymnasiumSampler
+from distpg.sampling.sampler import TRAINING
+from distpg.training.collector import Collector
+from distpg.training.prepare import prepare
+from distpg.training.trainer import update
+
+_NUMBERS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode as it was played: T steps.
+
+    Attributes:
+        observations: float32[T, observation size], what the policy saw before each action.
+        actions: [T], numbered from 0.
+        rewards: float64[T].
+    """
+
+    number: int
+    observations: NDArray[np.float32]
+    actions: NDArray[np.unsignedinteger]
+    rewards: NDArray[np.float64]
+    terminated: bool
+
+    @property
+    def total(self) -> float:
+        """The undiscounted return, summed as in training."""
+        return float(np.add.reduceat(self.rewards, [0])[0])
+
+    @property
+    def actions_digest(self) -> str:
+        """As in episodes.csv."""
+        return actions_digest(self.actions)
+
+
+def replay(
+    run: str | Path,
+    episode: int,
+    render: bool = False,
+    video: Path | None = None,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> Episode:
+    """Play an episode of a run again and compare it with what episodes.csv says of it.
+
+    Training goes on in memory from the newest checkpoint at or before the episode's iteration. Nothing is
+    written to the run.
+
+    Args:
+        render: Show the environment's own window.
+        video: File for the episode: .gif or .webp.
+        on_progress: Told how far training has to go.
+
+    Raises:
+        RunDirectoryError: This is not a run directory.
+        ConfigError: The run has not played this episode.
+        EpisodeError: The environment fails in the episode's task, as it did in the run.
+        ReplayError: The episode is not as recorded.
+        StorageError: The video cannot be written.
+    """
+    run = Path(run)
+    config, policy = prepare(load_run_config(run))
+    recorded = _recorded(run, config, episode)
+    recording = None if video is None else Recording(video)
+    iteration = episode // config.episodes_per_iteration
+    (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
+    weights = _weights_after(task.weights_seq_no, run, config, iteration, on_progress)
+
+    def make(lane: int) -> Env:
+        if lane != episode - task.first_episode:
+            return make_env(env_spec(config))
+        if recording is not None:
+            return recording.watch(env_spec(config))
+        return make_env(env_spec(config), render_mode="human" if render else None)
+
+    sampler = GymnasiumSampler(env_spec(config), policy, config.seed, TRAINING, make, config.env_reuse)
+    try:
+        played = _play(sampler, task, weights, episode)
+    finally:
+        sampler.close()
+    if recording is not None:
+        recording.save()
+    if recorded is None:
+        raise ReplayError(
+            f"episode {episode} failed in the run, and does not fail now",
+            "The environment depends on more than its seed and actions.",
+        )
+    _compare(played, recorded)
+    return played
+
+
+def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | None:
+    """The episode's line of episodes.csv; None for one in which the run failed."""
+    try:
+        with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["episode_id"] == str(episode)]
+    except FileNotFoundError:
+        rows = []
+    if rows and all(rows[0].get(column) for column in EPISODE_COLUMNS):
+        return rows[0]
+    if any(
+        event.get("event") == "episode_failed" and event.get("episode") == episode
+        for event in read_events(run)
+    ):
+        return None
+    raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
+
+
+def _weights_after(
+    updates: int, run: Path, config: TrainConfig, iteration: int, on_progress: Callable[[str], None]
+) -> Weights:
+    """The weights after so many updates, which play this iteration."""
+    config, policy = prepare(config)
+    learner, progress = Learner(config, policy), Progress()
+    checkpoint = newest_checkpoint(run, iteration)
+    if checkpoint is not None:
+        check_same_options(run, checkpoint, config)
+        learner.restore(checkpoint.learner)
+        progress = checkpoint.progress
+    on_progress(
+        f"From the weights after {progress.iterations} iterations, "
+        f"training {max(0, updates - progress.iterations)} more in memory."
+    )
+    runners = InProcessEnvRunnerGroup(env_runner_spec(config, policy))
+    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
+    while progress.iterations < updates:
+        batch = collector.collect(progress.iterations, learner.weights)
+        update(config, learner, batch, progress, sample_s=0.0)
+    runners.close()
+    # A checkpoint between the two has the weights of the updates that the iteration lags behind.
+    known = (*learner.earlier_weights, learner.weights)
+    return known[updates - learner.weights_seq_no - 1]
+
+
+def _play(sampler: GymnasiumSampler, task: Task, weights: Weights, number: int) -> Episode:
+    played = sampler.sample(task.first_episode, task.num_episodes, weights)
+    lane = number - task.first_episode
+    start = int(episode_starts(played.lengths)[lane])
+    steps = slice(start, start + int(played.lengths[lane]))
+    return Episode(
+        number,
+        played.observations[steps],
+        played.actions[steps],
+        played.rewards[steps],
+        bool(played.terminated[lane]),
+    )
+
+
+def _compare(played: Episode, recorded: dict[str, str]) -> None:
+    found = {
+        "episode_return": repr(played.total),
+        "episode_len": str(len(played.rewards)),
+        "terminated": str(played.terminated).lower(),
+        "actions_digest": played.actions_digest,
+    }
+    for column, value in found.items():
+        if recorded[column] != value:
+            raise ReplayError(
+                f"episode {played.number} is not as recorded: {column} is {value}, "
+                f"episodes.csv has {recorded[column]}",
+                "The environment depends on more than its seed and actions, or versions or CPU differ.",
+            )
+
+
+def show(episode: Episode) -> str:
+    """The episode for people: a line a step, then its figures."""
+    lines = [f"{'t':>5}  {'action':>6}  {'reward':>10}  observation"]
+    for t, (observation, action, reward) in enumerate(
+        zip(episode.observations, episode.actions.tolist(), episode.rewards.tolist(), strict=True)
+    ):
+        numbers = " ".join(f"{number:>9.4f}" for number in observation[:_NUMBERS_SHOWN].tolist())
+        more = " …" if len(observation) > _NUMBERS_SHOWN else ""
+        lines.append(f"{t:>5}  {action:>6}  {reward:>10.4f}  {numbers}{more}")
+    end = "terminated" if episode.terminated else "cut by the time limit"
+    lines.append(
+        f"episode {episode.number}: return {episode.total:g}, {len(episode.rewards)} steps, {end}, "
+        f"actions {episode.actions_digest}: as recorded"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,242 @@
+"""The training loop: collect complete episodes, update, record, until solved or out of budget."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distpg.config.train_config import (
+    TrainConfig,
+    check_resumable,
+    config_to_json,
+)
+from distpg.core.episodes import EpisodeBatch
+from distpg.core.events import (
+    CheckpointDamaged,
+    EpisodeFailed,
+    Event,
+    NotReproducible,
+    RunFinishedAlready,
+    RunResumed,
+)
+from distpg.core.policies import PolicySpec, weights_digest
+from distpg.core.seeding import environment_seed
+from distpg.errors import DivergenceError, EpisodeError, StorageError
+from distpg.learning.learner import Learner
+from distpg.learning.schedules import learning_rate
+from distpg.runs.checkpoints import (
+    Checkpoint,
+    check_same_options,
+    newest_checkpoint,
+    remove_checkpoints_after,
+)
+from distpg.runs.directory import exclusive, load_run_config, new_run_directory
+from distpg.runs.events import EventLog
+from distpg.runs.history import cut_back, recorded_iterations
+from distpg.runs.metrics import Metrics, iteration_metrics
+from distpg.runs.plots import plot_run
+from distpg.runs.progress import Progress, is_finished
+from distpg.runs.recorder import Clock, Recorder
+from distpg.runs.results import (
+    Result,
+    make_result,
+    read_result,
+    write_result,
+)
+from distpg.sampling.group import EnvRunnerGroup
+from distpg.system.files import write_atomically
+from distpg.system.interrupts import Interrupts
+from distpg.training.collector import Collector
+from distpg.training.platform import platform_change, platform_of
+from distpg.training.preflight import check_before_start
+from distpg.training.prepare import prepare
+from distpg.training.runners import env_runners
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of a run's course: of its resolved configuration, each iteration and each event."""
+
+    on_start: Callable[[TrainConfig, Path], None] = lambda config, run: None
+    on_iteration: Callable[[Metrics], None] = lambda metrics: None
+    on_event: Callable[[Event], None] = lambda event: None
+
+
+def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
+    """Train a policy; everything about the run is in its directory afterwards.
+
+    Raises:
+        ConfigError: The configuration cannot work; nothing was started.
+        DistpgError: Training failed.
+        KeyboardInterrupt: SIGINT or SIGTERM; the state after the last completed update is on disk.
+    """
+    clock = Clock()
+    events: list[Event] = []
+    config, policy = prepare(config, events.append)
+    check_before_start(config)
+    run = new_run_directory(config)
+    with exclusive(run):
+        return _go(run, config, policy, clock, listeners or Listeners(), events_so_far=events)
+
+
+def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
+    """Go on with a run from its last good checkpoint, bit for bit as if it had never stopped.
+
+    Args:
+        run: The run's directory.
+        changes: Options to change: those that cannot change the result, and limits that are raised.
+
+    Returns:
+        The result of the run as a whole; at once if the run is finished already.
+
+    Raises:
+        RunDirectoryError: There is no such run, or it is in use.
+        CheckpointError: Its checkpoints are of another configuration, or of a newer version.
+        ConfigError: A change would change the result.
+        DistpgError: Training failed.
+        KeyboardInterrupt: As :func:`train`.
+    """
+    run, listeners = Path(run), listeners or Listeners()
+    before = load_run_config(run)
+    check_resumable(before, replace(before, **changes))
+    config, policy = prepare(replace(before, **changes))
+    check_before_start(config, run)
+    with exclusive(run):
+        events: list[Event] = []
+        checkpoint = newest_checkpoint(
+            run,
+            recorded_iterations(run, config.episodes_per_iteration),
+            lambda error: events.append(CheckpointDamaged(error.message)),
+        )
+        clock, progress = Clock(), Progress()
+        if checkpoint is not None:
+            check_same_options(run, checkpoint, config)
+            clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
+            if (why := platform_change(checkpoint.platform, platform_of(policy))) is not None:
+                events.append(NotReproducible(why))
+        result = read_result(run)
+        if is_finished(progress, config) and result is not None:
+            listeners.on_event(RunFinishedAlready(progress.iterations))
+            return result
+        events.append(RunResumed(progress.iterations))
+        cut_back(run, progress.iterations, progress.episodes)
+        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
+        return _go(run, config, policy, clock, listeners, checkpoint, events)
+
+
+def _go(
+    run: Path,
+    config: TrainConfig,
+    policy: PolicySpec,
+    clock: Clock,
+    listeners: Listeners,
+    checkpoint: Checkpoint | None = None,
+    events_so_far: Sequence[Event] = (),
+) -> Result:
+    """Train from where the run stands to its end, and write what a finished run has."""
+    _write_config(run, config)
+    learner, progress = Learner(config, policy), Progress()
+    if checkpoint is not None:
+        learner.restore(checkpoint.learner)
+        progress = checkpoint.progress
+    with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        events = EventLog(run, listeners.on_event)
+        for event in events_so_far:
+            events(event)
+        saved = None if checkpoint is None else progress.iterations
+        recorder = stack.enter_context(Recorder(run, config, platform_of(policy), clock, saved))
+        with interrupts.held():
+            recorder.checkpoint(learner, progress)
+        if not is_finished(progress, config):
+            config, runners = stack.enter_context(env_runners(config, policy, events, interrupts, run.name))
+            _write_config(run, config)
+            listeners.on_start(config, run)
+            clock.training_begins()
+            with _saved_if_stopped(run, config, recorder, learner, progress, events, interrupts):
+                for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
+                    listeners.on_iteration(metrics)
+                with interrupts.held():
+                    recorder.checkpoint(learner, progress)
+    digest = weights_digest(learner.weights)
+    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, events.why_not)
+    write_result(run, result)
+    plot_run(run)
+    return result
+
+
+def iterate(
+    config: TrainConfig,
+    learner: Learner,
+    runners: EnvRunnerGroup,
+    progress: Progress,
+    recorder: Recorder,
+    interrupts: Interrupts,
+) -> Iterator[Metrics]:
+    """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
+    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
+    while not is_finished(progress, config):
+        start = time.perf_counter()
+        batch = collector.collect(progress.iterations, learner.weights)
+        sampled = time.perf_counter()
+        with interrupts.held():
+            metrics = {
+                **update(config, learner, batch, progress, sampled - start),
+                "num_healthy_env_runners": runners.num_healthy,
+                "num_env_runner_restarts": runners.num_restarts,
+            }
+            recorder.record(metrics, batch, learner, progress)
+        runners.publish(metrics)
+        yield metrics
+
+
+def update(
+    config: TrainConfig, learner: Learner, batch: EpisodeBatch, progress: Progress, sample_s: float
+) -> Metrics:
+    """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
+    start = time.perf_counter()
+    lr = learning_rate(config, progress.env_steps)
+    gradient = learner.update(batch, lr)
+    learn_s = time.perf_counter() - start
+    progress.add(batch.episode_returns.tolist(), batch.num_steps, sample_s + learn_s)
+    return {
+        **iteration_metrics(batch, gradient, progress, sample_s, learn_s),
+        "lr": lr,
+        "weights_seq_no": learner.weights_seq_no,
+        "weights_digest": weights_digest(learner.weights),
+    }
+
+
+@contextlib.contextmanager
+def _saved_if_stopped(
+    run: Path,
+    config: TrainConfig,
+    recorder: Recorder,
+    learner: Learner,
+    progress: Progress,
+    events: EventLog,
+    interrupts: Interrupts,
+) -> Iterator[None]:
+    """Whatever ends training early, a signal or a fault of anything else: keep the last completed update."""
+    try:
+        yield
+    except BaseException as error:
+        # An update that failed half-way is not completed, and its weights may be of no use.
+        is_whole = learner.weights_seq_no == progress.iterations
+        if is_whole and not isinstance(error, (DivergenceError, StorageError)):
+            with interrupts.held():
+                recorder.checkpoint(learner, progress)
+        if not isinstance(error, EpisodeError):
+            raise
+        events(EpisodeFailed(error.episode, error.message))
+        seed = environment_seed(config.seed, error.episode)
+        hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
+        raise EpisodeError(error.message, hint, error.episode) from error
+
+
+def _write_config(run: Path, config: TrainConfig) -> None:
+    write_atomically(run / "config.json", config_to_json(config).encode())

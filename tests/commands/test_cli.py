@@ -1,0 +1,163 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from distpg.commands.cli import main
+from distpg.commands.options import (
+    BenchmarkOptions,
+    EvaluateOptions,
+    ReplayOptions,
+    TrainOptions,
+)
+from distpg.commands.parser import parse
+from distpg.config.train_config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def _keep_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def train_options(*arguments: str) -> TrainConfig:
+    return parse(TrainOptions(), "distpg train", arguments).training
+
+
+def test_options_are_the_fields_of_train_config() -> None:
+    config = train_options(
+        *("--seed", "3", "--hidden-sizes", "64", "32", "--num-env-runners", "0", "--stop-return", "none"),
+        *("--env-kwargs", '{"a": {"b": [1, null]}}', "--max-env-steps", "5000", "--lr", "1e-3"),
+    )
+    assert config == TrainConfig(
+        seed=3,
+        hidden_sizes=(64, 32),
+        num_env_runners=0,
+        stop_return=None,
+        env_kwargs={"a": {"b": [1, None]}},
+        max_env_steps=5000,
+        lr=1e-3,
+    )
+
+
+def test_a_repeated_option_counts_last() -> None:
+    assert train_options("--seed", "1", "--seed", "2").seed == 2
+
+
+def test_options_override_the_file(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainConfig] = []
+    monkeypatch.setattr("distpg.training.trainer.train", lambda config, listeners: seen.append(config))
+    (in_tmp_path / "c.yaml").write_text("seed: 1\ngamma: 0.5\n")
+    main(["train", "--gamma", "0.25", "--config", "c.yaml", "--quiet"])
+    assert (seen[0].seed, seen[0].gamma, seen[0].lr) == (1, 0.25, TrainConfig().lr)
+
+
+def test_usage_is_short_and_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    usage = capsys.readouterr().err
+    assert len(usage.splitlines()) <= 12
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == usage
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"distpg \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in TrainConfig.__dataclass_fields__:
+        option = name.replace("_", "-")
+        assert f"--{option}" in text or f"--no-{option}" in text
+    assert text.count("(default:") >= len(TrainConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["trian"], "there is no command 'trian'", "Did you mean distpg train?"),
+        (["train", "--lrr", "3"], "there is no option --lrr", "Did you mean --lr?"),
+        (["train", "--lr", "x"], "--lr", "a finite number"),
+        (["train", "--lr"], "--lr needs a value", "a finite number"),
+        (["train", "--lr", "nan"], "--lr cannot be nan", "a finite number"),
+        (
+            ["train", "--baseline", "q"],
+            "--baseline cannot be 'q'",
+            "none or episode or batch or timestep or value",
+        ),
+        (["train", "--seed", "-1"], "--seed must be from 0", "--help"),
+        (["train", "--num-env-runners", "1.5"], "--num-env-runners", "a whole number or auto"),
+        (["train", "--env-kwargs", "{"], "--env-kwargs", "a JSON object"),
+        (["train", "--env-kwargs", "[1]"], "--env-kwargs", "a JSON object"),
+        (["train", "extra"], "unexpected argument 'extra'", "--name value"),
+        (["train", "--config", "missing.yaml"], "cannot read missing.yaml", "--config"),
+        (["train", "--config"], "--config needs a value", ""),
+        (["train", "--env-id", "CartPol-v1"], "there is no environment 'CartPol-v1'", "CartPole-v1"),
+        (["train", "--env-id", "no_module:X-v0"], "No module named 'no_module'", ""),
+        (["train", "--env-id", "Pendulum-v1"], "Pendulum-v1 has", "Discrete"),
+        (["train", "--env-kwargs", '{"x": 1}'], "CartPole-v1 cannot be made: TypeError", "--env-kwargs"),
+        (["train", "--run-dir", "."], ". has something in it already", "never overwritten"),
+        (["train", "--run-dir", "file"], "cannot write to file", "--run-dir"),
+        (["train", "--preset", "atari"], "--preset has a wrong value", "article or cartpole"),
+        (["train", "--lr-schedule", "linear"], "go together", "both"),
+        (["resume"], "needs a run directory", "Example"),
+        (["resume", "missing"], "missing is not a run directory", "path"),
+        (["resume", "."], ". is not a run directory", "path"),
+        (["resume", ".", "--lrr", "3"], ". is not a run directory", "path"),
+        (["replay", "missing", "--episode", "3"], "missing is not a run directory", "path"),
+        (["replay", "missing"], "needs --episode", "Example"),
+        (["replay", "missing", "--episode", "x"], "--episode", "whole number"),
+        (["plot"], "needs a run directory", "Example"),
+        (["plot", "."], "is not a run directory", "path"),
+        (["plot", "missing"], "missing is not a directory", "path"),
+    ],
+)
+def test_wrong_input_is_one_line_what_and_one_what_to_do(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str, hint: str
+) -> None:
+    (in_tmp_path / "file").touch()
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert first.startswith("error: ")
+    assert second.startswith("hint: ")
+    assert error in first
+    assert hint in second
+    assert captured.out == ""
+    assert [path.name for path in Path().iterdir()] == ["file"], "nothing is started or made for wrong input"
+
+
+@pytest.fixture
+def home(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(in_tmp_path / "home"))
+    (in_tmp_path / "home").mkdir()
+    return in_tmp_path / "home"
+
+
+def test_a_home_is_found_without_a_shell(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "c.yaml").write_text("max_iterations: 1\nnum_env_runners: 0\nrun_dir: ~/first\n")
+    assert main(["train", "--config", "~/c.yaml", "--quiet"]) == 0
+    assert main(["train", "--config=~/c.yaml", "--run-dir=~/runs/second", "--quiet"]) == 0
+    assert main(["resume", "~/first", "--max-iterations", "2", "--quiet"]) == 0
+    assert len((home / "first/metrics.jsonl").read_text().splitlines()) == 2
+    assert main(["evaluate", "~/runs/second", "--num-episodes", "1", "--quiet"]) == 0
+    assert main(["replay", "~/first", "--episode", "0", "--quiet"]) == 0
+    assert main(["plot", "~/first", "~/runs/second", "--output", "~", "--quiet"]) == 0
+    assert (home / "learning_curve.png").is_file()
+    assert capsys.readouterr() == ("", "")
+    assert sorted(path.name for path in home.parent.iterdir()) == ["home"]
+
+
+def test_every_path_may_begin_with_a_home(home: Path) -> None:
+    assert parse(EvaluateOptions(), "distpg evaluate", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(ReplayOptions(), "distpg replay", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(BenchmarkOptions(), "distpg benchmark", ["--plot", "~/a.png"]).plot == f"{home}/a.png"
+    assert TrainConfig(run_dir="~/run").run_dir == f"{home}/run"
+    for elsewhere in ("~nobody-of-this-name/run", "run/~", "./~/run"):
+        assert TrainConfig(run_dir=elsewhere).run_dir == elsewhere

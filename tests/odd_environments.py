@@ -1,0 +1,318 @@
+"""Small environments for the tests; importable by runners as ``tests.odd_environments:Id``."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+Step = tuple[np.ndarray, float, bool, bool, dict[str, Any]]
+
+
+class ShortOrLong(gymnasium.Env):
+    """Episodes of 2 or of 200 steps, decided by the reset seed, each with probability one half."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.remaining = 2 if self.np_random.random() < 0.5 else 200
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> Step:
+        self.remaining -= 1
+        return np.zeros(1, np.float32), 1.0, self.remaining == 0, False, {}
+
+
+class OffsetActions(ShortOrLong):
+    """Actions are 5, 6 and 7; the reward is the action."""
+
+    action_space = gymnasium.spaces.Discrete(3, start=5)
+
+    def step(self, action: int) -> Step:
+        assert self.action_space.contains(action)
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(action), terminated, truncated, info
+
+
+class Fails(ShortOrLong):
+    """Raises at the third step of long episodes, or of that share of them."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        result = super().reset(**kwargs)
+        self.fails = self.np_random.random() < self.share
+        return result
+
+    def step(self, action: int) -> Step:
+        result = super().step(action)
+        if self.remaining == 197 and self.fails:
+            raise ValueError("the simulator broke")
+        return result
+
+
+class Deadly(ShortOrLong):
+    """Kills its process in the first step after ``reset(seed)`` with that seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        self.is_it = seed == self.seed
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> Step:
+        if self.is_it:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+class FailsAtSeed(Deadly):
+    """Episodes of two steps; the one with that seed fails."""
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        result = super().reset(seed=seed)
+        self.remaining = 2
+        return result
+
+    def step(self, action: int) -> Step:
+        if self.is_it:
+            raise ValueError("the simulator broke")
+        return ShortOrLong.step(self, action)
+
+
+class HangsOnce(Deadly):
+    """Waits for ever in that step the first time; ``marker`` remembers that it did."""
+
+    def __init__(self, seed: int, marker: str) -> None:
+        super().__init__(seed)
+        self.marker = Path(marker)
+
+    def step(self, action: int) -> Step:
+        if self.is_it and not self.marker.exists():
+            self.marker.touch()
+            threading.Event().wait()
+        return ShortOrLong.step(self, action)
+
+
+class DiesAtOnce(ShortOrLong):
+    """Kills its process when it is made."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillsOnce(ShortOrLong):
+    """Kills its process at the first step taken anywhere; ``marker`` remembers that it did."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = Path(marker)
+
+    def step(self, action: int) -> Step:
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+class Spoils(ShortOrLong):
+    """Gives at its second step what no environment should."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.count = 0
+        return super().reset(**kwargs)
+
+    def step(self, action: int) -> Any:
+        result = list(super().step(action))
+        self.count += 1
+        if self.count == 2:
+            result[2] = False
+            where, what = {
+                "nan": (0, np.array([np.nan], np.float32)),
+                "infinite": (0, np.array([-np.inf, np.inf], np.float32)[1:]),
+                "too large": (0, np.array([1e300])),
+                "shape": (0, np.zeros(2, np.float32)),
+                "text": (0, np.array(["left"])),
+                "reward": (1, float("nan")),
+                "no reward": (1, None),
+            }[self.kind]
+            result[where] = what
+        return tuple(result)
+
+
+class Drawn(ShortOrLong):
+    """Episodes of 2 or 20 steps that can be drawn; the picture is darker with every step."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 25}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        result = super().reset(seed=seed)
+        self.remaining = min(self.remaining, 20)
+        return result
+
+    def render(self) -> np.ndarray:
+        return np.full((24, 32, 3), 10 * self.remaining, np.uint8)
+
+
+class Unrepeatable(ShortOrLong):
+    """Its rewards come from a counter of the whole process."""
+
+    steps = 0
+
+    def step(self, action: int) -> Step:
+        observation, _, terminated, truncated, info = super().step(action)
+        Unrepeatable.steps += 1
+        return observation, float(Unrepeatable.steps), terminated, truncated, info
+
+
+class NeverTheSame(Unrepeatable):
+    """The counter of one process never comes to where that of another one has been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Unrepeatable.steps = max(Unrepeatable.steps, os.getpid() << 20)
+
+
+class Walk(gymnasium.Env):
+    """20 steps; the observation is random and of size 2. A subclass says where else randomness comes from."""
+
+    observation_space = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observe(), {}
+
+    def step(self, action: int) -> Step:
+        self.t += 1
+        return self.observe(), float(action), self.t == 20, False, {}
+
+    def observe(self) -> np.ndarray:
+        return np.array([self.np_random.normal(), self.disturbance()], np.float32)
+
+    def disturbance(self) -> float:
+        return 0.0
+
+
+class SurvivesReset(Walk):
+    """Counts its resets."""
+
+    resets = -1
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def disturbance(self) -> float:
+        return float(self.resets)
+
+
+class PythonRandom(Walk):
+    """Uses the module ``random``."""
+
+    def disturbance(self) -> float:
+        return random.random()
+
+
+class NumpyRandom(Walk):
+    """Uses NumPy's global generator."""
+
+    def disturbance(self) -> float:
+        return np.random.random()
+
+
+class SetOrder(Walk):
+    """Goes through a set of strings in the set's own order."""
+
+    def disturbance(self) -> float:
+        return int("".join({str(number) for number in range(10)})) / 1e9
+
+
+class OnTheClock(Walk):
+    """Looks at the clock, in days."""
+
+    def disturbance(self) -> float:
+        return time.time() / 86400 % 10
+
+
+class Unseeded(Walk):
+    """Has a generator of its own, which reset(seed) does not seed."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng()
+
+    def disturbance(self) -> float:
+        return self.generator.normal()
+
+
+class Everything(Walk):
+    """All defects at once that do not hide each other."""
+
+    resets = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def disturbance(self) -> float:
+        order = int("".join({str(number) for number in range(10)})) / 1e10
+        return order + random.random() + np.random.random() + time.monotonic() % 1 + self.resets / 10
+
+
+class Talks(Walk):
+    """Prints."""
+
+    def disturbance(self) -> float:
+        print("hello")
+        return 0.0
+
+
+class Slow(Walk):
+    """20 steps a second."""
+
+    def disturbance(self) -> float:
+        time.sleep(0.05)
+        return 0.0
+
+
+class EndsItsProcess(Walk):
+    """Ends its process at the first step, in silence."""
+
+    def disturbance(self) -> float:
+        if self.t:
+            os._exit(3)
+        return 0.0
+
+
+class Walker(gymnasium.ActionWrapper):
+    """BipedalWalker-v3 with buttons: an action is full torque one way or the other in each of four joints."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("BipedalWalker-v3", disable_env_checker=True))
+        self.action_space = gymnasium.spaces.Discrete(16)
+
+    def action(self, action: int) -> np.ndarray:
+        return np.array([1.0 if action >> joint & 1 else -1.0 for joint in range(4)], np.float32)
+
+
+for env in (
+    *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
+    *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
+    *(Walker, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
+):
+    gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
