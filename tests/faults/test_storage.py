@@ -209,8 +209,8 @@ sys.exit(main(sys.argv[1:]))
 DYING = """
 import io, os, pathlib, sys
 import distpg
-from distpg.checkpoints import save_checkpoint
-from distpg.config import TrainConfig
+from distpg.runs.checkpoints import save_checkpoint
+from distpg.config.train_config import TrainConfig
 import distpg.learning.learner, distpg.runs.plots, distpg.runs.recorder, distpg.training.trainer, tensorboardX
 
 directory, fatal_save = pathlib.Path(sys.argv[1]), int(sys.argv[2])
