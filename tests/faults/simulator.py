@@ -17,15 +17,16 @@ from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.messages import (
     Accept,
+    Added,
     Answered,
     Ask,
     Command,
     Died,
     Differ,
-    Event,
     GiveUp,
     Heard,
     Joined,
+    Report,
     Rules,
     Search,
     Send,
@@ -140,7 +141,6 @@ class Simulation:
             silent_after_s=4.0,
             start_timeout_s=10.0,
             recycle_after=scenario.recycle_after,
-            audited=self._audited,
         )
         self.dispatcher = Dispatcher(rules)
         self.now = 0.0
@@ -207,7 +207,7 @@ class Simulation:
             plan = tasks_of_iteration(number, scenario.episodes, scenario.episodes_per_task, seq_no)
             self.plans.append(plan)
             self.planned.update(plan)
-            self._apply(self.dispatcher.add(plan, self.now))
+            self._apply(self.dispatcher.handle(Added(tuple(plan), tuple(self._audited(plan))), self.now))
 
     def _look_for_surrender(self, plan: list[Task]) -> None:
         """One to a task of a later iteration must not keep this one from its end."""
@@ -267,32 +267,32 @@ class Simulation:
         self.now, _, action = heapq.heappop(self.queue)
         self.events += 1
         if self.now > 3000 or self.events > 2_000_000:
-            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._backlog.work}")
+            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._backlog._work}")
         action()
 
     def _tick(self) -> None:
         self._handle(TimePassed())
         self._after(TICK_S, self._tick)
 
-    def _handle(self, event: Event) -> None:
-        self._apply(self.dispatcher.handle(event, self.now))
+    def _handle(self, report: Report) -> None:
+        self._apply(self.dispatcher.handle(report, self.now))
         idle = self.dispatcher._fleet.idle
         if idle and self.dispatcher._backlog.head() is not None:
             raise BrokenPromiseError("a task waits while a runner is idle")
-        if idle and self.dispatcher._fleet.with_next:
+        if idle and self.dispatcher._fleet.with_waiting is not None:
             raise BrokenPromiseError("a call waits behind another while a runner is idle")
         if idle and self.scenario.runners <= 8:
             self._look_for_forgotten()
-        if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
+        if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet._runners.values()):
             raise BrokenPromiseError("the number of ready runners is wrong")
 
     def _look_for_forgotten(self) -> None:
         """Every task is done by somebody, or will be as soon as it may."""
         backlog = self.dispatcher._backlog
-        queued = {*backlog.pending, *(task for task, _ in backlog.elsewhere)}
+        queued = {*backlog._pending, *(task for task, _ in backlog._elsewhere)}
         queued |= {task for _, task in backlog._quarantine} | {gave_up.task for gave_up in self.given_up}
-        for task in backlog.unfinished - queued:
-            work = backlog.work[task]
+        for task in backlog._unfinished - queued:
+            work = backlog._work[task]
             if not (work.holders or work.parts or (work.parent and work.parent in queued)):
                 raise BrokenPromiseError(f"nobody does {task}: {work}")
 
@@ -429,7 +429,7 @@ class Simulation:
         runner = self.runners.pop(number, None)
         if runner is not None:
             self.outcome.counts["killed"] += 1
-            known = self.dispatcher._fleet.runners.get(number)
+            known = self.dispatcher._fleet._runners.get(number)
             if runner.tasks or (known is not None and not known.is_ready):
                 self._handle(Died(number))
             # Nobody waits for an idle one: its end shows when it is spoken to.
