@@ -24,8 +24,8 @@ from safetensors.numpy import save as save_tensors
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.errors import CheckpointError
 from distpg.learning.learner_state import LearnerState, Moments
-from distpg.system.files import storage_error, sync_directory, write_durably
 from distpg.runs.progress import Progress
+from distpg.system.files import storage_error, sync_directory, write_durably
 
 # 2: weights of earlier updates, which a policy that lags is still to play with.
 FORMAT = 2

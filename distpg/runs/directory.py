@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from distpg.config.train_config import TrainConfig
 from distpg.config.files import config_from_mapping
-from distpg.errors import RunDirectoryError, StorageError
+from distpg.config.train_config import TrainConfig
+from distpg.errors import RunDirectoryError
 
 
 def new_run_directory(config: TrainConfig) -> Path:
@@ -76,16 +75,6 @@ def exclusive(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-
-
-
-
-
-
-
-
 
 
 def load_run_config(run: Path) -> TrainConfig:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distpg.core.episodes import EpisodeBatch, actions_digests
-from distpg.system.files import storage_error, strict_json
 from distpg.runs.progress import Progress
+from distpg.system.files import storage_error, strict_json
 
 if TYPE_CHECKING:
     from distpg.learning.learner import Gradient

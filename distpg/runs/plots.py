@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from distpg.errors import RunDirectoryError, StorageError
 from distpg.runs.directory import read_config
-from distpg.system.files import storage_error
 from distpg.runs.progress import RECENT_EPISODES
+from distpg.system.files import storage_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from distpg.runs.checkpoints import Checkpoint, save_checkpoint
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.core.episodes import EpisodeBatch
 from distpg.learning.learner import Learner
+from distpg.runs.checkpoints import Checkpoint, save_checkpoint
 from distpg.runs.metrics import Metrics, MetricsLog
 from distpg.runs.progress import Progress
 

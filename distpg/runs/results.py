@@ -8,8 +8,8 @@ from pathlib import Path
 from platform import python_version
 
 from distpg.config.train_config import TrainConfig
-from distpg.system.files import write_atomically
 from distpg.runs.progress import Progress, is_solved, limits_of
+from distpg.system.files import write_atomically
 from distpg.system.version import installed_version
 
 
