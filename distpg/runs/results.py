@@ -8,7 +8,7 @@ from pathlib import Path
 from platform import python_version
 
 from distpg.config.train_config import TrainConfig
-from distpg.runs.progress import Progress, is_solved, limits_of
+from distpg.runs.progress import Progress, is_solved
 from distpg.system.files import write_atomically
 from distpg.system.version import installed_version
 
@@ -48,7 +48,7 @@ def make_result(
     not_reproducible_because: str | None = None,
 ) -> Result:
     """The result of a run that ended with this progress and these weights."""
-    solved = is_solved(progress, limits_of(config))
+    solved = is_solved(progress, config)
     return Result(
         solved=solved,
         env_steps_to_solve=progress.env_steps if solved else None,
