@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from distpg.errors import RunDirectoryError, StorageError
 from distpg.runs.directory import read_config
 from distpg.runs.progress import RECENT_EPISODES
-from distpg.system.files import storage_error
+from distpg.system.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +28,18 @@ _STEPS = "Environment steps"
 
 @dataclass(frozen=True)
 class RunData:
-    """What the figures show of a run; steps are lifetime environment steps, one series per file."""
+    """What the figures show of a run: series by its episodes, then by its iterations.
+
+    Attributes:
+        env_steps: Of the run so far, at the end of each episode.
+        iteration_env_steps: The same at the end of each iteration.
+    """
 
     label: str
     stop_return: float | None
-    episode_steps: NDArray[np.float64]
+    env_steps: NDArray[np.float64]
     episode_returns: NDArray[np.float64]
-    iteration_steps: NDArray[np.float64]
+    iteration_env_steps: NDArray[np.float64]
     return_variance: NDArray[np.float64]
     advantage_variance: NDArray[np.float64]
 
@@ -61,14 +66,16 @@ def plot_runs(runs: Sequence[Path], output: Path) -> None:
     data = [read_run(run) for run in runs]
     for name, draw in (("learning_curve", draw_learning_curve), ("variance", draw_variance)):
         path = output / f"{name}.png"
-        try:
+        with writing(path):
             draw(data).savefig(path)
-        except OSError as error:
-            raise storage_error(path, error) from error
 
 
 def read_run(run: Path) -> RunData:
-    """A run's series, from config.json, episodes.csv and metrics.jsonl."""
+    """A run's series, from config.json, episodes.csv and metrics.jsonl.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or a file in it is missing or damaged.
+    """
     config = read_config(run)
     try:
         with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
@@ -79,9 +86,9 @@ def read_run(run: Path) -> RunData:
         return RunData(
             label=f"{config['env_id']}, {config['baseline']} baseline, seed {config['seed']}",
             stop_return=config["stop_return"],
-            episode_steps=_series(episodes, "num_env_steps_lifetime"),
+            env_steps=_series(episodes, "num_env_steps_lifetime"),
             episode_returns=_series(episodes, "episode_return"),
-            iteration_steps=_series(lines, "num_env_steps_sampled_lifetime"),
+            iteration_env_steps=_series(lines, "num_env_steps_sampled_lifetime"),
             return_variance=_series(lines, "return_variance"),
             advantage_variance=_series(lines, "advantage_variance"),
         )
@@ -109,10 +116,8 @@ def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
     """Episode return against environment steps (article, first figure)."""
     figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
     for run, colour in zip(runs, _cycle(len(runs)), strict=True):
-        axes.plot(run.episode_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
-        axes.plot(
-            run.episode_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label
-        )
+        axes.plot(run.env_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
+        axes.plot(run.env_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label)
     for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
         axes.axhline(stop_return, color=GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}")
     _finish(axes, "dots: episodes; lines: mean of the last 100")
@@ -123,9 +128,11 @@ def draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
     figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
     for run, colour in zip(runs, _cycle(len(runs)), strict=True):
-        axes.plot(run.iteration_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}")
         axes.plot(
-            run.iteration_steps,
+            run.iteration_env_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}"
+        )
+        axes.plot(
+            run.iteration_env_steps,
             run.advantage_variance,
             color=colour,
             linewidth=1.5,
