@@ -27,7 +27,7 @@ from distpg.core.policies import PolicySpec, weights_digest
 from distpg.core.seeding import environment_seed
 from distpg.errors import DivergenceError, EpisodeError, StorageError
 from distpg.learning.learner import Learner
-from distpg.learning.schedules import learning_rate
+from distpg.learning.optimisers import learning_rate
 from distpg.runs.checkpoints import (
     Checkpoint,
     check_same_options,
