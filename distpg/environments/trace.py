@@ -104,7 +104,8 @@ def play(
     digest = digest or hashlib.sha256()
     digests: list[str] = []
     try:
-        _feed(digest, env.reset(seed=reset_seed(number))[0])
+        observation, _ = env.reset(seed=reset_seed(number))
+        _feed(digest, observation)
         digests.append(digest.hexdigest()[:16])
         for action in actions_of(env, number, max_steps):
             observation, reward, terminated, truncated, _ = env.step(action)

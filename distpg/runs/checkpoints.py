@@ -131,13 +131,14 @@ def newest_checkpoint(
         CheckpointError: One was written by a newer version of distpg.
     """
     for number in reversed(checkpoint_numbers(run)):
-        if at_most is None or number <= at_most:
-            try:
-                return load_checkpoint(run, number)
-            except CheckpointError as error:
-                if not error.is_damage:
-                    raise
-                on_damaged(error)
+        if at_most is not None and number > at_most:
+            continue
+        try:
+            return load_checkpoint(run, number)
+        except CheckpointError as error:
+            if not error.is_damage:
+                raise
+            on_damaged(error)
     return None
 
 
@@ -156,16 +157,11 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     earlier: list[Arrays] = []
     while older := _taken(f"earlier.{len(earlier)}", weights):
         earlier.append(older)
-    return Checkpoint(
-        LearnerState(
-            weights, optimiser, state["weights_seq_no"], tuple(earlier), value if value.weights else None
-        ),
-        _progress(state),
-        state["options"],
-        state["platform"],
-        state["wall_s"],
-        state["train_s"],
+    learner = LearnerState(
+        weights, optimiser, state["weights_seq_no"], tuple(earlier), value if value.weights else None
     )
+    others = {name: state[name] for name in ("options", "platform", "wall_s", "train_s")}
+    return Checkpoint(learner, _progress(state), **others)
 
 
 def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:

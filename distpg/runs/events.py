@@ -20,7 +20,7 @@ class EventLog:
         StorageError: When it is made or called: the file cannot be written.
     """
 
-    def __init__(self, run: Path, listener: OnEvent) -> None:
+    def __init__(self, run: Path, listener: OnEvent = lambda event: None) -> None:
         self._path = run / "events.jsonl"
         self._listener = listener
         self.why_not = why_not_reproducible(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,9 +81,8 @@ def read_run(run: Path) -> RunData:
     try:
         with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
             episodes = list(csv.DictReader(file))
-        lines = [
-            json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
+        text = (run / "metrics.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
         return RunData(
             label=f"{config['env_id']}, {config['baseline']} baseline, seed {config['seed']}",
             stop_return=config["stop_return"],
@@ -103,11 +103,11 @@ def _series(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
     return np.array([np.nan if row[key] is None else float(row[key]) for row in rows], np.float64)
 
 
-def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> NDArray[np.float64]:
-    """Mean of up to ``window`` values ending at each, float64[n]."""
+def recent_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the last 100 values, or of all while they are fewer, float64[n]."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
-    begins = np.maximum(ends - window, 0)
+    begins = np.maximum(ends - RECENT_EPISODES, 0)
     means: NDArray[np.float64] = (sums[ends] - sums[begins]) / (ends - begins)
     return means
 
@@ -115,7 +115,7 @@ def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> N
 def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
     """Episode return against environment steps (article, first figure)."""
     figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
-    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
+    for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
         axes.plot(run.env_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
         axes.plot(run.env_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label)
     for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
@@ -127,7 +127,7 @@ def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
 def draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
     figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
-    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
+    for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
         axes.plot(
             run.iteration_env_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}"
         )
@@ -140,10 +140,6 @@ def draw_variance(runs: Sequence[RunData]) -> Figure:
         )
     _finish(axes, "before normalisation")
     return figure
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:

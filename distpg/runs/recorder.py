@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from distpg.config.train_config import TrainConfig, deciding_options
@@ -81,18 +81,15 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # All of them: what cannot be written any more is lost, and said where nothing else went wrong before.
-        failed: OSError | None = None
-        for file in (self._metrics, self._episodes, self._tensorboard):
-            try:
-                file.close()
-            except OSError as fault:
-                failed = fault
-        if failed is not None and error is None:
-            raise storage_error(self._run, failed) from failed
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            with contextlib.ExitStack() as stack:
+                for file in (self._tensorboard, self._episodes, self._metrics):
+                    stack.callback(file.close)
+        except OSError as fault:
+            # What cannot be written any more is lost, and said where nothing else went wrong before.
+            if error is None:
+                raise storage_error(self._run, fault) from fault
 
     def record(self, metrics: Metrics, batch: EpisodeBatch, learner: Learner, progress: Progress) -> None:
         """Write an iteration, and a checkpoint if one is due."""
@@ -115,14 +112,8 @@ class Recorder:
             for file in (self._episodes, self._metrics):
                 os.fsync(file.fileno())
             self._tensorboard.flush()
-        checkpoint = Checkpoint(
-            learner.state,
-            progress,
-            deciding_options(self._config),
-            self._platform,
-            self._clock.wall_s,
-            self._clock.train_s,
-        )
+        options, clock = deciding_options(self._config), self._clock
+        checkpoint = Checkpoint(learner.state, progress, options, self._platform, clock.wall_s, clock.train_s)
         save_checkpoint(self._run, checkpoint, self._config.keep_checkpoints)
         self._saved = progress.iterations
 

@@ -55,11 +55,8 @@ class CompiledPolicy:
         """Play with these weights from now on."""
         end = 0
         for layer in range(len(weights) // 2):
-            weight = weights[f"layers.{layer}.weight"]
-            for array in (
-                weight if len(weight) < self._narrow else weight.T,
-                weights[f"layers.{layer}.bias"],
-            ):
+            weight, bias = weights[f"layers.{layer}.weight"], weights[f"layers.{layer}.bias"]
+            for array in (weight if len(weight) < self._narrow else weight.T, bias):
                 start, end = end, end + array.size
                 self._parameters[start:end] = array.reshape(-1)
 
