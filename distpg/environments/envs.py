@@ -11,7 +11,6 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
-from numpy.typing import NDArray
 
 from distpg.config.train_config import TrainConfig
 from distpg.environments.sleep_env import register
@@ -130,8 +129,3 @@ def first_action(env: Env) -> int:
     """As :attr:`EnvInfo.first_action`."""
     space = env.action_space
     return int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else 0
-
-
-def flat_observation(observation: Any) -> NDArray[np.float32]:
-    """float32[observation size]."""
-    return np.asarray(observation, np.float32).reshape(-1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.policies import PolicySpec, Weights, features, preferences, softmax
-from distpg.environments.envs import env_spec, flat_observation, inspect_env
+from distpg.environments.envs import env_spec, inspect_env
 from distpg.errors import CheckpointError, ConfigError
 from distpg.runs.checkpoints import Checkpoint, best_checkpoint, load_checkpoint, newest_checkpoint
 from distpg.runs.directory import load_run_config
@@ -30,7 +30,7 @@ class Policy:
 
     def probabilities(self, observation: object) -> NDArray[np.float32]:
         """pi(.|s) for one observation of the environment, float32[number of actions]."""
-        inputs = features(flat_observation(observation)[None], self.spec.degree)
+        inputs = features(np.asarray(observation, np.float32).reshape(1, -1), self.spec.degree)
         probabilities: NDArray[np.float32] = softmax(preferences(self.weights, inputs))[0]
         return probabilities
 

@@ -10,21 +10,8 @@ import numpy as np
 import pytest
 
 import distpg
-from distpg.core.policies import (
-    PolicySpec,
-    features,
-    initial_weights,
-    preferences,
-    softmax,
-)
-from distpg.core.seeding import (
-    MAX_EPISODE,
-    Stream,
-    environment_seeds,
-    philox4x32,
-    uniform,
-    words,
-)
+from distpg.core.policies import PolicySpec, features, initial_weights, preferences, softmax
+from distpg.core.seeding import MAX_EPISODE, Stream, environment_seeds, philox4x32, uniform, words
 from distpg.kernels.elementary import exp, log
 from distpg.kernels.forward import NARROW
 from distpg.kernels.philox import philox
