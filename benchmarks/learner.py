@@ -117,8 +117,9 @@ def main() -> None:
         batch = make_batch(num_episodes, length)
         small = num_episodes * length <= 2000
         times = milliseconds(policy, batch, options.repetitions if small else options.repetitions // 10)
+        size = sum(array.nbytes for array in batch.arrays.values())
         print(
-            f"{num_episodes} episodes, {batch.num_steps:,} steps, {batch.nbytes / 2**20:.2f} MiB, "
+            f"{num_episodes} episodes, {batch.num_steps:,} steps, {size / 2**20:.2f} MiB, "
             f"layers {policy.layer_sizes}:"
         )
         for name, values in times.items():

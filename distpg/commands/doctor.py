@@ -14,7 +14,7 @@ from typing import Literal
 
 from distpg.environments.envs import EnvSpec, inspect_env
 from distpg.environments.reproducibility import CAUSES, Verdict, examine
-from distpg.environments.trace import measure_speed
+from distpg.environments.speed import measure_speed
 from distpg.errors import ClusterError, ConfigError
 from distpg.on_ray.address import check_answers
 from distpg.system.hardware import free_memory, usable_cpus

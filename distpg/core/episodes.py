@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,6 @@ class EpisodeBatch:
         terminated: bool[E]; False where the time limit cut the episode.
         weights_seq_no: How many updates had made the weights that played the episodes.
         log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
-        rewards: float32[N], where asked for.
-        final_observations: float32[E, ...], where asked for.
-        action_masks: bool[N, number of actions], where the environment has them.
     """
 
     observations: NDArray[np.float32]
@@ -38,9 +36,6 @@ class EpisodeBatch:
     terminated: NDArray[np.bool_]
     weights_seq_no: int
     log_probs: NDArray[np.float32] | None = None
-    rewards: NDArray[np.float32] | None = None
-    final_observations: NDArray[np.float32] | None = None
-    action_masks: NDArray[np.bool_] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -58,10 +53,9 @@ class EpisodeBatch:
         return episode_starts(self.lengths)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays that it has, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
 def episode_starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -85,22 +79,17 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
         raise ValueError("batches played with different weights cannot be joined")
     if len(batches) == 1:
         return first
-    joined = {
-        field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
-        for field in fields(EpisodeBatch)
-        if isinstance(getattr(first, field.name), np.ndarray)
-    }
+    parts = [batch.arrays for batch in batches]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return EpisodeBatch(**joined, weights_seq_no=first.weights_seq_no)
 
 
 def batch_digest(batch: EpisodeBatch) -> str:
     """First 16 hex digits of SHA-256 over all arrays of a batch: two answers to one task must agree in it."""
     digest = hashlib.sha256()
-    for field in fields(batch):
-        array = getattr(batch, field.name)
-        if isinstance(array, np.ndarray):
-            digest.update(f"{field.name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+    for name, array in batch.arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 

@@ -22,7 +22,6 @@ from distpg.core.seeding import Stream, uniform, words
 
 Weights = dict[str, NDArray[np.float32]]
 
-
 # Arrays of the value function are numbered from here, far from the policy's.
 VALUE_ARRAYS = 2**16
 
@@ -89,10 +88,11 @@ def flat_products(size: int, degree: int) -> NDArray[np.int64]:
     Returns:
         int64[columns, 2]; the first is a column before it, the second one of the observation.
     """
-    pairs, start = [np.empty((0, 2), np.int64)], 0
+    pairs = [np.empty((0, 2), np.int64)]
+    start, end = 0, size  # columns of the degree below
     for shorter, factor in _products(size, degree):
         pairs.append(np.stack([start + shorter, factor], axis=1))
-        start = size + sum(map(len, pairs[:-1]))
+        start, end = end, end + len(shorter)
     return np.concatenate(pairs)
 
 
@@ -145,21 +145,6 @@ def softmax(h: NDArray[np.float32]) -> NDArray[np.float32]:
     exponentials = np.exp(h - h.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def choose(probabilities: NDArray[np.float32], u: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The smallest k with u < pi_0 + ... + pi_k, for each row.
-
-    Args:
-        probabilities: float32[B, A].
-        u: float32[B], uniform in [0, 1).
-
-    Returns:
-        int64[B]. Where rounding leaves the sum at or below u, the last action.
-    """
-    below = np.cumsum(probabilities, axis=1)[:, :-1] <= u[:, None]
-    chosen: NDArray[np.int64] = below.sum(axis=1)
-    return chosen
 
 
 def weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,7 +11,6 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
-from numpy.typing import NDArray
 
 from distpg.config.train_config import TrainConfig
 from distpg.environments.sleep_env import register
@@ -53,9 +53,7 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
         EnvironmentIdError: There is no such environment, it cannot be made with these arguments, or an
             episode of it would never have to end.
     """
-    kwargs = dict(spec.env_kwargs)
-    if render_mode is not None:
-        kwargs["render_mode"] = render_mode
+    kwargs = spec.env_kwargs if render_mode is None else {**spec.env_kwargs, "render_mode": render_mode}
     try:
         with warnings.catch_warnings():
             # Gymnasium advises newer versions of an environment, once per environment made.
@@ -99,8 +97,7 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
     Raises:
         EnvironmentIdError: As :func:`make_env`, or the spaces are not a Box and a Discrete.
     """
-    env = make_env(spec)
-    try:
+    with contextlib.closing(make_env(spec)) as env:
         # A wrapper asked for a space that its environment lacks raises AttributeError.
         space, actions = getattr(env, "observation_space", None), getattr(env, "action_space", None)
         if not isinstance(space, gymnasium.spaces.Box) or not isinstance(actions, gymnasium.spaces.Discrete):
@@ -110,8 +107,6 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
             )
         threshold = env.spec.reward_threshold if env.spec else None
         return EnvInfo(int(np.prod(space.shape)), int(actions.n), int(actions.start), threshold)
-    finally:
-        env.close()
 
 
 def without_wrappers(env: Env) -> tuple[Env, int | None]:
@@ -134,8 +129,3 @@ def first_action(env: Env) -> int:
     """As :attr:`EnvInfo.first_action`."""
     space = env.action_space
     return int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else 0
-
-
-def flat_observation(observation: Any) -> NDArray[np.float32]:
-    """float32[observation size]."""
-    return np.asarray(observation, np.float32).reshape(-1)

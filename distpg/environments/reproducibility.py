@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from distpg.environments.envs import EnvSpec, make_env
@@ -83,14 +84,11 @@ def verdict_of(spec: EnvSpec) -> Verdict:
     Raises:
         EnvironmentIdError: It cannot be made.
     """
-    env = make_env(spec)
-    try:
+    with contextlib.closing(make_env(spec)) as env:
         entry_point = env.spec.entry_point if env.spec else None
         if isinstance(entry_point, str) and entry_point.startswith(_VERIFIED):
             return Verdict()
         key = verdict_key(spec, env)
-    finally:
-        env.close()
     causes = cached_causes(key, CAUSES)
     if causes is not None:
         return Verdict(causes)
@@ -121,9 +119,9 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
     """Causes found by varying one thing at a time; at least one."""
     varied = {
         "hash": (_PINNED, "1"),
-        "python_random": (_with(python_random=2), "0"),
-        "numpy_random": (_with(numpy_random=2), "0"),
-        "clock": (_with(clock_shift=2e6 + 0.5), "0"),
+        "python_random": (replace(_PINNED, python_random=2), "0"),
+        "numpy_random": (replace(_PINNED, numpy_random=2), "0"),
+        "clock": (replace(_PINNED, clock_shift=2e6 + 0.5), "0"),
     }
     pinned, same, *others = _play(
         spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
@@ -142,12 +140,6 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
         causes.append("reset")
     # Held fast all of it is the same: what differed is none of these.
     return tuple(causes) if set(causes) - {"reset"} else (*causes, "other")
-
-
-def _with(
-    python_random: int = 1, numpy_random: int = 1, clock_shift: float = _PINNED.clock_shift
-) -> Circumstances:
-    return Circumstances(python_random, numpy_random, clock_shift, _PINNED.clock_tick)
 
 
 class _NotPlayedError(Exception):

@@ -1,13 +1,9 @@
-"""What an environment does under fixed actions, as digests: the child process of ``reproducibility``.
-
-``python -m distpg.environments.trace`` reads a JSON object on standard input, plays, and answers with one on
-standard output.
-"""
+"""What an environment does under fixed actions, as digests; :func:`main` is a child process's program."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
 import json
 import os
 import random
@@ -22,12 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.core.seeding import (
-    Stream,
-    environment_seed,
-    uniform,
-    words,
-)
+from distpg.core.seeding import Stream, environment_seed, uniform, words
 from distpg.environments.envs import Env, EnvSpec, make_env
 from distpg.errors import DistpgError
 
@@ -37,8 +28,6 @@ NUM_EPISODES = 8
 _SEED = 0x7472616365
 # Plays of the shortest schedule: episode 0 three times, episode 1 twice.
 _FEWEST_PLAYS = 5
-# So many lengths say something of their spread.
-_ENOUGH_EPISODES = 20
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
 
 
@@ -75,6 +64,11 @@ class Traces:
     again: dict[str, list[str]]
 
 
+def reset_seed(number: int) -> int:
+    """The seed of a trace's episode."""
+    return environment_seed(_SEED, number)
+
+
 def actions_of(env: Env, number: int, count: int) -> list[Any]:
     """The fixed pseudo-random actions of a trace's episode."""
     space = env.action_space
@@ -87,7 +81,7 @@ def actions_of(env: Env, number: int, count: int) -> list[Any]:
         low, high = np.maximum(space.low, -1e3), np.minimum(space.high, 1e3)
         u = np.stack(columns, axis=1).reshape(count, *space.shape)
         return list((low + u * (high - low)).astype(space.dtype))
-    space.seed(environment_seed(_SEED, number))
+    space.seed(reset_seed(number))
     return [space.sample() for _ in range(count)]
 
 
@@ -110,7 +104,7 @@ def play(
     digest = digest or hashlib.sha256()
     digests: list[str] = []
     try:
-        observation, _ = env.reset(seed=environment_seed(_SEED, number))
+        observation, _ = env.reset(seed=reset_seed(number))
         _feed(digest, observation)
         digests.append(digest.hexdigest()[:16])
         for action in actions_of(env, number, max_steps):
@@ -159,77 +153,21 @@ def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda:
 
     def played_anew(number: int) -> list[str]:
         prepare()
-        env = make_env(spec)
-        try:
+        with contextlib.closing(make_env(spec)) as env:
             return played(env, number)
-        finally:
-            env.close()
 
     prepare()
-    kept = make_env(spec)
-    first, used, again = {"0": played(kept, 0)}, {}, {}
-    for number in range(1, NUM_EPISODES):
-        used[str(number)] = played(kept, number)
-        first[str(number)] = played_anew(number)
-        if number == 1:
-            used["0"] = played(kept, 0)
-            again["0"] = played_anew(0)
-        if perf_counter() - started > budget_s:
-            break
-    kept.close()
-    return Traces(first, used, again)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """One environment under fixed pseudo-random actions, resets included.
-
-    Attributes:
-        seconds: Wall time of ``steps`` steps.
-        cpu_seconds: Time that this process's CPUs spent on them.
-        lengths: Steps of each episode that was played to its end.
-    """
-
-    steps: int
-    seconds: float
-    cpu_seconds: float
-    lengths: tuple[int, ...]
-
-
-def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
-    """Play whole episodes for so many seconds, or three times as long where they are few.
-
-    The last one is cut where it would take more than ``at_most_s`` in all.
-
-    Raises:
-        EnvironmentIdError: The environment cannot be made.
-        Exception: Whatever it raises.
-    """
-    env = make_env(spec)
-    wall = cpu = 0.0
-    steps, lengths = 0, []
-    try:
-        actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
-        for number in itertools.count():
-            seed, length, ended = environment_seed(_SEED, number), 0, False
-            began, cpu_began = perf_counter(), time.process_time()
-            env.reset(seed=seed)
-            for action in itertools.cycle(actions[number % NUM_EPISODES]):
-                _, _, terminated, truncated, _ = env.step(action)
-                length += 1
-                ended = bool(terminated or truncated)
-                if ended or wall + perf_counter() - began > at_most_s:
-                    break
-            wall += perf_counter() - began
-            cpu += time.process_time() - cpu_began
-            steps += length
-            if ended:
-                lengths.append(length)
-            if not ended or wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+    with contextlib.closing(make_env(spec)) as kept:
+        first, used, again = {"0": played(kept, 0)}, {}, {}
+        for number in range(1, NUM_EPISODES):
+            used[str(number)] = played(kept, number)
+            first[str(number)] = played_anew(number)
+            if number == 1:
+                used["0"] = played(kept, 0)
+                again["0"] = played_anew(0)
+            if perf_counter() - started > budget_s:
                 break
-        return Speed(steps, wall, cpu, tuple(lengths))
-    finally:
-        env.close()
+    return Traces(first, used, again)
 
 
 def differs(one: dict[str, list[str]], other: dict[str, list[str]]) -> bool:
@@ -272,7 +210,7 @@ def pretend(circumstances: Circumstances) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Answer the request on standard input: ``{"env", "budget_s", "circumstances"}``."""
+    """Answer a request on standard input, ``{"env", "budget_s", "circumstances"}``, on standard output."""
     request = json.loads(sys.stdin.read())
     # Environments print; what they print must not get into the answer.
     answer_to = os.dup(1)
@@ -284,7 +222,3 @@ def main() -> None:
         answer = {"error": error.message}
     with os.fdopen(answer_to, "w", encoding="utf-8") as file:
         json.dump(answer, file)
-
-
-if __name__ == "__main__":
-    main()

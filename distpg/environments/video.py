@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from distpg.environments.envs import Env, EnvSpec, make_env
 from distpg.errors import ConfigError, RenderError
-from distpg.system.files import storage_error
+from distpg.system.files import writing
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _DEFAULT_FRAMES_PER_S = 30
@@ -59,8 +58,8 @@ class Recording:
         Raises:
             StorageError: It cannot be written.
         """
-        frames = self._decoded()
-        try:
+        frames = (Image.open(io.BytesIO(frame)) for frame in self._frames)
+        with writing(self._path):
             next(frames).save(
                 self._path,
                 _FORMATS[self._path.suffix.lower()],
@@ -69,12 +68,6 @@ class Recording:
                 duration=round(1000 / self._frames_per_s),
                 loop=0,
             )
-        except OSError as error:
-            raise storage_error(self._path, error) from error
-
-    def _decoded(self) -> Iterator[Image.Image]:
-        for frame in self._frames:
-            yield Image.open(io.BytesIO(frame))
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,32 @@ def do_without_cache() -> None:
     _wanted = False
 
 
-@dataclass(frozen=True)
-class NumbaCache:
-    """The directory of compiled code; None: there is no cache."""
-
-    directory: Path | None
-
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[bool]:
-        """Functions decorated meanwhile use this cache, and no other; whether there is one."""
-        import numba
-
-        config: Any = numba.config  # its members are made from the environment when it is imported
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(self.directory or "")
-        try:
-            yield self.directory is not None
-        finally:
-            config.CACHE_DIR = before
-
-
 @functools.cache
-def numba_cache() -> NumbaCache:
-    """This process's cache."""
-    directory = None
-    if _wanted:
-        with contextlib.suppress(RuntimeError):  # no home directory
-            directory = private_directory(cache_directory() / "compiled")
-    return NumbaCache(directory)
+def compile_cache() -> Path | None:
+    """This process's directory of compiled code, one for each state of the sources; None: there is no cache.
+
+    Numba compiles a function anew when its own file has changed, but not when only the file of a function
+    that it calls has.
+    """
+    if not _wanted:
+        return None
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    with contextlib.suppress(RuntimeError):  # no home directory
+        return private_directory(cache_directory() / "compiled" / digest.hexdigest()[:16])
+    return None
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """The function compiled at its first call, or loaded from the cache."""
+    import numba
+
+    config: Any = numba.config  # its members are made from the environment when it is imported
+    cache, before = compile_cache(), config.CACHE_DIR
+    # Read while the function is decorated: this cache, and no other.
+    config.CACHE_DIR = str(cache or "")
+    try:
+        return numba.njit(cache=cache is not None, error_model="numpy", nogil=True)(function)
+    finally:
+        config.CACHE_DIR = before

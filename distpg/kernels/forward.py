@@ -1,7 +1,6 @@
-"""The arithmetic of :mod:`distpg.sampling.compiled_policy`, compiled by numba when this module is imported.
+"""The arithmetic of :mod:`distpg.sampling.compiled_policy`, compiled by numba at its first call.
 
-Strict IEEE float32 in a fixed order, without fast-math, and with exponential and logarithm of our own: those
-of math libraries differ between machines in the last bit. A row's result depends on its own inputs alone,
+Strict IEEE float32 in a fixed order, without fast-math. A row's result depends on its own inputs alone,
 never on the rows beside it. Types are written out where numba's own rules would make doubles of them.
 """
 
@@ -9,10 +8,11 @@ never on the rows beside it. Types are written out where numba's own rules would
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from distpg.kernels.compile_cache import numba_cache
+from distpg.kernels.compile_cache import njit
+from distpg.kernels.elementary import exp, log
+from distpg.kernels.philox import philox
 
 # Rows that share one pass over a layer's weights, which are large where observations are.
 BLOCK = 8
@@ -20,87 +20,6 @@ BLOCK = 8
 NARROW = 8
 
 f32, u64 = np.float32, np.uint64
-POWERS = np.ldexp(f32(1), np.arange(-126, 1)).astype(np.float32)
-_CACHE = numba_cache()
-
-
-def njit(function):
-    """Compiled at its first call, or loaded from the cache."""
-    with _CACHE.in_use() as cache:
-        return numba.njit(cache=cache, error_model="numpy", nogil=True)(function)
-
-
-@njit
-def exp(x):
-    """For x <= 0 (Cephes expf, Moshier 1984-1992; reduction after Cody and Waite 1980), below -87: 0."""
-    if not x > f32(-87.0):
-        return f32(0.0)
-    n = np.floor(f32(1.44269504088896341) * x + f32(0.5))
-    x = x - n * f32(0.693359375)
-    x = x - n * f32(-2.12194440e-4)
-    y = f32(1.9875691500e-4)
-    y = y * x + f32(1.3981999507e-3)
-    y = y * x + f32(8.3334519073e-3)
-    y = y * x + f32(4.1665795894e-2)
-    y = y * x + f32(1.6666665459e-1)
-    y = y * x + f32(5.0000001201e-1)
-    y = y * (x * x) + x + f32(1.0)
-    return y * POWERS[np.int64(n) + 126]
-
-
-@njit
-def log(x):
-    """For x >= 1 (Cephes logf)."""
-    n = f32(0.0)
-    while x > f32(1.41421356237):
-        x = x * f32(0.5)
-        n = n + f32(1.0)
-    x = x - f32(1.0)
-    z = x * x
-    y = f32(7.0376836292e-2)
-    y = y * x + f32(-1.1514610310e-1)
-    y = y * x + f32(1.1676998740e-1)
-    y = y * x + f32(-1.2420140846e-1)
-    y = y * x + f32(1.4249322787e-1)
-    y = y * x + f32(-1.6668057665e-1)
-    y = y * x + f32(2.0000714765e-1)
-    y = y * x + f32(-2.4999993993e-1)
-    y = y * x + f32(3.3333331174e-1)
-    y = y * x * z
-    y = y + n * f32(-2.12194440e-4)
-    y = y - f32(0.5) * z
-    return x + y + n * f32(0.693359375)
-
-
-@njit
-def philox(c0, c1, c2, c3, seed, words):
-    """Philox4x32-10 as :func:`distpg.core.seeding.philox4x32`, into uint32[4]."""
-    low, shift = u64(0xFFFFFFFF), u64(32)
-    k0, k1 = seed & low, seed >> shift
-    for _ in range(10):
-        product0 = c0 * u64(0xD2511F53)
-        product1 = c2 * u64(0xCD9E8D57)
-        c0 = (product1 >> shift) ^ c1 ^ k0
-        c2 = (product0 >> shift) ^ c3 ^ k1
-        c1 = product1 & low
-        c3 = product0 & low
-        k0 = (k0 + u64(0x9E3779B9)) & low
-        k1 = (k1 + u64(0xBB67AE85)) & low
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
-
-
-@njit
-def reset_seeds(seed, stream, first, words, seeds):
-    """As :func:`distpg.core.seeding.environment_seeds`, which takes as long as a third of a short episode.
-
-    Args:
-        words: uint32[4], room; seeds: int64[E], the result.
-    """
-    for k in range(len(seeds)):
-        episode = first + u64(k)
-        high = (stream << u64(24)) + (episode >> u64(32))
-        philox(u64(0), u64(0), episode & u64(0xFFFFFFFF), high, seed, words)
-        seeds[k] = words[0] >> np.uint32(1)
 
 
 @njit

@@ -13,21 +13,11 @@ from torch import Tensor
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.policies import (
-    PolicySpec,
-    Weights,
-    features,
-    initial_weights,
-)
+from distpg.core.policies import PolicySpec, Weights, features, initial_weights
 from distpg.errors import DivergenceError
 from distpg.learning.baselines import baseline_values
 from distpg.learning.learner_state import LearnerState
-from distpg.learning.network import (
-    Network,
-    Shapes,
-    Sums,
-    views,
-)
+from distpg.learning.network import Network, Sums
 from distpg.learning.optimisers import Optimiser
 from distpg.learning.policy_gradient import (
     clip_by_norm,
@@ -47,24 +37,17 @@ class Gradient:
 
     Attributes:
         flat: float32, by all weights in their order; None where the batch says nothing.
-        shapes: The weights', by name.
         norm: Its Euclidean norm, before clipping.
         return_variance: Variance over the batch's steps of the returns, before normalisation.
         advantage_variance: The same of returns minus baseline.
     """
 
     flat: Tensor | None
-    shapes: Shapes
     loss: float
     norm: float
     policy_entropy: float
     return_variance: float
     advantage_variance: float
-
-    @property
-    def values(self) -> dict[str, Tensor] | None:
-        """The gradient by each weight, by its name."""
-        return None if self.flat is None else views(self.flat, self.shapes)
 
 
 class Learner:
@@ -83,14 +66,7 @@ class Learner:
         self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
         self._value: ValueFunction | None = None
         if config.baseline == "value":
-            self._value = ValueFunction(
-                policy_spec.observation_size,
-                config.hidden_sizes,
-                config.seed,
-                config.value_lr,
-                config.value_updates,
-                config.learner_threads,
-            )
+            self._value = ValueFunction(config, policy_spec.observation_size)
 
     @property
     def weights(self) -> Weights:
@@ -145,10 +121,10 @@ class Learner:
         is_lagged = batch.weights_seq_no != self.weights_seq_no
         if config.policy_lag > 0 and is_lagged and batch.log_probs is None:
             raise ValueError("a batch that older weights played needs its log-probabilities")
+        log_probs_then = batch.log_probs if is_lagged else None
         returns = batch.returns.astype(np.float64)
         advantages = returns - self._baseline(batch)
         step_weights = self._step_weights(advantages, batch)
-        then = batch.log_probs if is_lagged else None
 
         def loss(h: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
             log_pi = torch.log_softmax(h, dim=0)
@@ -160,12 +136,12 @@ class Learner:
             # torch.tensor copies to memory of torch's own alignment; kernels may differ by alignment.
             weights = torch.tensor(step_weights[rows].astype(np.float32))
             log_probs = log_pi.gather(0, actions[None])[0]
-            if then is not None:
-                weights *= truncated_ratios(log_probs, torch.tensor(then[rows]), config.ratio_clip)
-            coefficient = config.entropy_coef
-            bonus = coefficient * entropy if coefficient > 0 else None
+            if log_probs_then is not None:
+                then = torch.tensor(log_probs_then[rows])
+                weights *= truncated_ratios(log_probs, then, config.ratio_clip)
+            bonus = config.entropy_coef * entropy if config.entropy_coef > 0 else None
             value = policy_gradient_loss(log_probs, weights, batch.num_episodes, bonus)
-            by_h = preference_gradient(log_pi, actions, weights, batch.num_episodes, coefficient)
+            by_h = preference_gradient(log_pi, actions, weights, batch.num_episodes, config.entropy_coef)
             return by_h, (float(value), entropy_sum)
 
         flat, (loss_sum, entropy_sum) = self._network.differentiate(
@@ -173,7 +149,6 @@ class Learner:
         )
         return Gradient(
             flat=None if step_weights is None else flat,
-            shapes=self._network.shapes,
             loss=loss_sum,
             norm=float(torch.linalg.vector_norm(flat, dtype=torch.float64)),
             policy_entropy=entropy_sum / batch.num_steps,
@@ -213,18 +188,12 @@ class Learner:
     @property
     def state(self) -> LearnerState:
         """A copy of all that decides how the learner goes on."""
-        if self._value is None:
-            return LearnerState(
-                self.weights, self._optimiser.state, self.weights_seq_no, self.earlier_weights
-            )
         return LearnerState(
             self.weights,
             self._optimiser.state,
             self.weights_seq_no,
             self.earlier_weights,
-            self._value.weights,
-            self._value.optimiser_state,
-            self._value.moments,
+            None if self._value is None else self._value.state,
         )
 
     def restore(self, state: LearnerState) -> None:
@@ -234,7 +203,8 @@ class Learner:
         self._network.restore(state.weights)
         self._optimiser.restore(state.optimiser)
         if self._value is not None:
-            self._value.restore(state.value_weights, state.value_optimiser, state.value_moments)
+            assert state.value is not None
+            self._value.restore(state.value)
 
 
 def _variance(values: NDArray[np.float64]) -> float:

@@ -42,17 +42,25 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class ValueState:
+    """All that decides how a value function goes on."""
+
+    weights: Weights = field(default_factory=dict)
+    optimiser: Weights = field(default_factory=dict)
+    moments: Moments = Moments()
+
+
+@dataclass(frozen=True)
 class LearnerState:
-    """All that decides how a learner goes on; the value function's parts are empty without one.
+    """All that decides how a learner goes on.
 
     Attributes:
         earlier_weights: Those of the last updates before these, as many as the policy lags, oldest first.
+        value: Of the value function, where the baseline is one.
     """
 
     weights: Weights
     optimiser: Weights
     weights_seq_no: int
     earlier_weights: tuple[Weights, ...] = ()
-    value_weights: Weights = field(default_factory=dict)
-    value_optimiser: Weights = field(default_factory=dict)
-    value_moments: Moments = Moments()
+    value: ValueState | None = None

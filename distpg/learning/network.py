@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -96,23 +96,17 @@ class Network:
 
         self._total.zero_()
         sums: list[Sums] = []
-        for gradient, numbers in self._in_order(work, num_rows):
-            sums.append(numbers)
-            if gradient is not None:
-                self._total.add_(gradient)
-        return self._total.float(), tuple(map(sum, zip(*sums, strict=True)))
-
-    def _in_order(
-        self,
-        work: Callable[[_Workspace, slice], tuple[Tensor | None, Sums]],
-        num_rows: int,
-    ) -> Iterator[tuple[Tensor | None, Sums]]:
         size = self._workspaces[0].num_rows
         chunks = iter([slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)])
         while wave := list(itertools.islice(chunks, len(self._workspaces))):
-            # A workspace's gradient is used before its next chunk overwrites it.
+            # Results come in the order of the chunks, and a workspace's gradient is added before its next
+            # chunk overwrites it.
             run = map if self._pool is None or len(wave) == 1 else self._pool.map
-            yield from run(work, self._workspaces, wave)
+            for gradient, numbers in run(work, self._workspaces, wave):
+                sums.append(numbers)
+                if gradient is not None:
+                    self._total.add_(gradient)
+        return self._total.float(), tuple(map(sum, zip(*sums, strict=True)))
 
 
 class _Workspace:
@@ -123,9 +117,10 @@ class _Workspace:
         self._weights, self._biases = arrays[::2], arrays[1::2]
         sizes = [self._weights[0].shape[1], *map(len, self._weights)]
         self.num_rows = rows_per_chunk(sizes)
+        # Inputs and outputs of the layers, then the errors of the hidden ones.
+        self._sizes = (*sizes, *sizes[1:-1])
         # Unused parts of it cost nothing: the system gives memory when it is first written.
-        self._memory = [torch.empty(self.num_rows * size) for size in (*sizes, *sizes[1:-1])]
-        self._sizes = sizes
+        self._memory = [torch.empty(self.num_rows * size) for size in self._sizes]
         self._gradient = torch.empty(sum(array.numel() for array in arrays))
         gradients = list(views(self._gradient, {name: a.shape for name, a in weights.items()}).values())
         self._by_weights, self._by_biases = gradients[::2], gradients[1::2]
@@ -135,10 +130,8 @@ class _Workspace:
     def _cut(self, rows: int) -> None:
         """Arrays of so many rows, at the beginning of the memory."""
         self._rows = rows
-        arrays = [
-            memory[: rows * size].view(rows, size)
-            for memory, size in zip(self._memory, (*self._sizes, *self._sizes[1:-1]), strict=True)
-        ]
+        parts = zip(self._memory, self._sizes, strict=True)
+        arrays = [memory[: rows * size].view(rows, size) for memory, size in parts]
         depth = len(self._weights)
         self._activations, self._errors = arrays[:depth], arrays[depth + 1 :]
         self._inputs: NDArray[np.float32] = arrays[0].numpy()

@@ -1,4 +1,4 @@
-"""Rules that turn a gradient into a step; their state as named arrays that a checkpoint can hold."""
+"""Rules that turn a gradient into a step, their state as named arrays, and the learning rate over a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distpg.config.train_config import TrainConfig
 from distpg.learning.network import Network, views
 
 _BETA_1, _BETA_2 = 0.9, 0.999
+
+
+def learning_rate(config: TrainConfig, env_steps: int) -> float:
+    """The rate after a run's first ``env_steps`` environment steps.
+
+    It depends on the steps taken and never on a limit of the run: a limit may be raised by resume.
+    """
+    if config.lr_decay_env_steps is None:
+        return config.lr
+    return config.lr * max(0.0, 1.0 - env_steps / config.lr_decay_env_steps)
 
 
 class Optimiser:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distpg.core.policies import VALUE_ARRAYS, Weights, initial_weights
-from distpg.learning.learner_state import Moments
+from distpg.config.train_config import TrainConfig
+from distpg.core.policies import VALUE_ARRAYS, initial_weights
+from distpg.learning.learner_state import Moments, ValueState
 from distpg.learning.network import Network, Sums
 from distpg.learning.optimisers import Optimiser
 
@@ -25,20 +24,12 @@ class ValueFunction:
     section 2.1).
     """
 
-    def __init__(
-        self,
-        observation_size: int,
-        hidden_sizes: tuple[int, ...],
-        seed: int,
-        lr: float,
-        num_updates: int,
-        num_threads: int = 1,
-    ) -> None:
-        weights = initial_weights((observation_size, *hidden_sizes, 1), seed, VALUE_ARRAYS)
-        self._network = Network(weights, num_threads)
+    def __init__(self, config: TrainConfig, observation_size: int) -> None:
+        sizes = (observation_size, *config.hidden_sizes, 1)
+        self._network = Network(initial_weights(sizes, config.seed, VALUE_ARRAYS), config.learner_threads)
         self._optimiser = Optimiser("adam", self._network)
-        self._lr = lr
-        self._num_updates = num_updates
+        self._lr = config.value_lr
+        self._num_steps = config.value_updates
         self.moments = Moments()
 
     def predict(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -63,7 +54,7 @@ class ValueFunction:
         def squared_error(outputs: Tensor, rows: slice) -> tuple[Tensor, Sums]:
             return (outputs - targets[rows]).mul_(2 / len(targets)), ()
 
-        for _ in range(self._num_updates):
+        for _ in range(self._num_steps):
             gradient, _ = self._network.differentiate(len(targets), observations.__getitem__, squared_error)
             self._optimiser.step(gradient, self._lr)
 
@@ -83,17 +74,12 @@ class ValueFunction:
         return self._network.is_finite
 
     @property
-    def weights(self) -> Weights:
-        """A copy of the network's weights, float32."""
-        return self._network.weights
+    def state(self) -> ValueState:
+        """A copy of all that decides how it goes on."""
+        return ValueState(self._network.weights, self._optimiser.state, self.moments)
 
-    @property
-    def optimiser_state(self) -> Weights:
-        """A copy of the optimiser's arrays."""
-        return self._optimiser.state
-
-    def restore(self, weights: Mapping[str, NDArray[np.float32]], state: Weights, moments: Moments) -> None:
+    def restore(self, state: ValueState) -> None:
         """Go on from an earlier state, bit for bit."""
-        self._network.restore(weights)
-        self._optimiser.restore(state)
-        self.moments = moments
+        self._network.restore(state.weights)
+        self._optimiser.restore(state.optimiser)
+        self.moments = state.moments

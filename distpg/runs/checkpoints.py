@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,13 @@ from safetensors.numpy import save as save_tensors
 
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.errors import CheckpointError, ConfigError
-from distpg.learning.learner_state import LearnerState, Moments
-from distpg.runs.progress import Progress
-from distpg.system.files import storage_error, sync_directory, write_durably
+from distpg.learning.learner_state import LearnerState, Moments, ValueState
+from distpg.runs.progress import RECENT_EPISODES, Progress
+from distpg.system.files import storage_error, sync_directory, write_durably, writing
 
 # 2: weights of earlier updates, which a policy that lags is still to play with.
 FORMAT = 2
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
-_VALUE = "value."
-_EARLIER = "earlier."
 Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -87,10 +86,8 @@ def remove_checkpoints_after(run: Path, iterations: int) -> None:
     Raises:
         StorageError: They cannot be removed.
     """
-    try:
+    with writing(run / "checkpoints"):
         _remove(run, {number for number in checkpoint_numbers(run) if number > iterations})
-    except OSError as error:
-        raise storage_error(run / "checkpoints", error) from error
 
 
 def _remove(run: Path, numbers: Iterable[int]) -> None:
@@ -134,13 +131,14 @@ def newest_checkpoint(
         CheckpointError: One was written by a newer version of distpg.
     """
     for number in reversed(checkpoint_numbers(run)):
-        if at_most is None or number <= at_most:
-            try:
-                return load_checkpoint(run, number)
-            except CheckpointError as error:
-                if not error.is_damage:
-                    raise
-                on_damaged(error)
+        if at_most is not None and number > at_most:
+            continue
+        try:
+            return load_checkpoint(run, number)
+        except CheckpointError as error:
+            if not error.is_damage:
+                raise
+            on_damaged(error)
     return None
 
 
@@ -173,26 +171,17 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     path = _path(run, number)
     state = _read_state(path)
     weights, optimiser = (_read_tensors(path / name, state["sha256"][name]) for name in _TENSOR_FILES)
-    earlier, weights = _split(_EARLIER, weights)
-    value, policy = _split(_VALUE, weights)
-    value_optimiser, policy_optimiser = _split(_VALUE, optimiser)
+    value = ValueState(
+        _taken("value", weights), _taken("value", optimiser), Moments(**state["value_moments"])
+    )
+    earlier: list[Arrays] = []
+    while older := _taken(f"earlier.{len(earlier)}", weights):
+        earlier.append(older)
     learner = LearnerState(
-        policy,
-        policy_optimiser,
-        state["weights_seq_no"],
-        _unnumbered(earlier),
-        value,
-        value_optimiser,
-        Moments(**state["value_moments"]),
+        weights, optimiser, state["weights_seq_no"], tuple(earlier), value if value.weights else None
     )
-    return Checkpoint(
-        learner,
-        _progress(state),
-        state["options"],
-        state["platform"],
-        state["wall_s"],
-        state["train_s"],
-    )
+    others = {name: state[name] for name in ("options", "platform", "wall_s", "train_s")}
+    return Checkpoint(learner, _progress(state), **others)
 
 
 def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
@@ -218,20 +207,17 @@ def _path(run: Path, number: int) -> Path:
 
 def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     learner, progress = checkpoint.learner, checkpoint.progress
-    tensors = (
-        {
-            **learner.weights,
-            **_under(_VALUE, learner.value_weights),
-            **_under(_EARLIER, _numbered(learner.earlier_weights)),
-        },
-        {**learner.optimiser, **_under(_VALUE, learner.value_optimiser)},
-    )
-    files = dict(zip(_TENSOR_FILES, map(save_tensors, tensors), strict=True))
+    value = learner.value or ValueState()
+    weights = {**learner.weights, **_under("value", value.weights)}
+    for number, earlier in enumerate(learner.earlier_weights):
+        weights |= _under(f"earlier.{number}", earlier)
+    optimiser = {**learner.optimiser, **_under("value", value.optimiser)}
+    files = dict(zip(_TENSOR_FILES, map(save_tensors, (weights, optimiser)), strict=True))
     state = {
         "format": FORMAT,
         "progress": {**asdict(progress), "recent_returns": list(progress.recent_returns)},
         "weights_seq_no": learner.weights_seq_no,
-        "value_moments": asdict(learner.value_moments),
+        "value_moments": asdict(value.moments),
         "options": checkpoint.options,
         "platform": checkpoint.platform,
         "wall_s": checkpoint.wall_s,
@@ -253,7 +239,7 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         content = (path / "state.json").read_bytes()
-        state = json.loads(content)
+        state: dict[str, Any] = json.loads(content)
         state.pop("sha256_of_the_above")
         good = encode_state(state) == content
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -266,8 +252,7 @@ def _read_state(path: Path) -> dict[str, Any]:
             "Upgrade distpg to at least the version that wrote it.",
             is_damage=False,
         )
-    result: dict[str, Any] = state
-    return result
+    return state
 
 
 def _read_tensors(path: Path, checksum: str) -> Arrays:
@@ -289,25 +274,15 @@ def _damaged(path: Path, reason: object) -> CheckpointError:
 
 
 def _progress(state: Mapping[str, Any]) -> Progress:
-    progress = Progress(**{**state["progress"], "recent_returns": Progress().recent_returns})
-    progress.recent_returns.extend(state["progress"]["recent_returns"])
-    return progress
+    values = state["progress"]
+    return Progress(**{**values, "recent_returns": deque(values["recent_returns"], RECENT_EPISODES)})
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:
-    return {prefix + name: array for name, array in arrays.items()}
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
-def _split(prefix: str, arrays: Arrays) -> tuple[Arrays, Arrays]:
-    """The arrays under a prefix, without it, and the others."""
-    under = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    return under, {name: array for name, array in arrays.items() if not name.startswith(prefix)}
-
-
-def _numbered(weights: Sequence[Arrays]) -> Arrays:
-    return {f"{k}.{name}": array for k, arrays in enumerate(weights) for name, array in arrays.items()}
-
-
-def _unnumbered(arrays: Arrays) -> tuple[Arrays, ...]:
-    count = len({name.split(".")[0] for name in arrays})
-    return tuple(_split(f"{k}.", arrays)[0] for k in range(count))
+def _taken(prefix: str, arrays: Arrays) -> Arrays:
+    """The arrays under a prefix, without it, taken out of the others."""
+    names = [name for name in arrays if name.startswith(f"{prefix}.")]
+    return {name.removeprefix(f"{prefix}."): arrays.pop(name) for name in names}

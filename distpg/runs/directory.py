@@ -1,4 +1,4 @@
-"""A run's directory: made once, never overwritten; its small files are written whole or not at all."""
+"""A run's directory, made once and never overwritten, and the configuration in it."""
 
 from __future__ import annotations
 

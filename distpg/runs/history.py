@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from distpg.system.files import storage_error, write_atomically
-
-_METRICS, _EPISODES, _EVENTS = "metrics.jsonl", "episodes.csv", "events.jsonl"
+from distpg.system.files import write_atomically, writing
 
 
 def recorded_iterations(run: Path, episodes_per_iteration: int) -> int:
@@ -16,12 +14,12 @@ def recorded_iterations(run: Path, episodes_per_iteration: int) -> int:
     A process that dies leaves a torn last line, or episodes whose iteration is not in metrics.jsonl yet.
     """
     iterations = 0
-    for line in _whole_lines(run / _METRICS):
+    for line in _whole_lines(run / "metrics.jsonl"):
         if not _is_iteration(line, iterations + 1):
             break
         iterations += 1
     episodes = 0
-    for line in _whole_lines(run / _EPISODES)[1:]:
+    for line in _whole_lines(run / "episodes.csv")[1:]:
         if not line.startswith(b"%d," % episodes):
             break
         episodes += 1
@@ -50,18 +48,13 @@ def cut_back(run: Path, iterations: int, episodes: int) -> None:
     Raises:
         StorageError: A file cannot be written.
     """
-    try:
-        for name, lines in (
-            (_METRICS, iterations),
-            (_EPISODES, episodes + 1 if episodes else 0),
-            (_EVENTS, None),
-        ):
-            _keep_lines(run / name, lines)
+    with writing(run):
+        _keep_lines(run / "metrics.jsonl", iterations)
+        _keep_lines(run / "episodes.csv", episodes + 1 if episodes else 0)
+        _keep_lines(run / "events.jsonl", None)
         for path in run.glob("events.out.tfevents.*"):
             _keep_tensorboard_records(path, iterations)
         (run / "result.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(run, error) from error
 
 
 def _keep_lines(path: Path, count: int | None) -> None:

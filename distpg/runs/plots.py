@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from distpg.errors import RunDirectoryError, StorageError
 from distpg.runs.directory import read_config
 from distpg.runs.progress import RECENT_EPISODES
-from distpg.system.files import storage_error
+from distpg.system.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +29,18 @@ _STEPS = "Environment steps"
 
 @dataclass(frozen=True)
 class RunData:
-    """What the figures show of a run; steps are lifetime environment steps, one series per file."""
+    """What the figures show of a run: series by its episodes, then by its iterations.
+
+    Attributes:
+        env_steps: Of the run so far, at the end of each episode.
+        iteration_env_steps: The same at the end of each iteration.
+    """
 
     label: str
     stop_return: float | None
-    episode_steps: NDArray[np.float64]
+    env_steps: NDArray[np.float64]
     episode_returns: NDArray[np.float64]
-    iteration_steps: NDArray[np.float64]
+    iteration_env_steps: NDArray[np.float64]
     return_variance: NDArray[np.float64]
     advantage_variance: NDArray[np.float64]
 
@@ -61,27 +67,28 @@ def plot_runs(runs: Sequence[Path], output: Path) -> None:
     data = [read_run(run) for run in runs]
     for name, draw in (("learning_curve", draw_learning_curve), ("variance", draw_variance)):
         path = output / f"{name}.png"
-        try:
+        with writing(path):
             draw(data).savefig(path)
-        except OSError as error:
-            raise storage_error(path, error) from error
 
 
 def read_run(run: Path) -> RunData:
-    """A run's series, from config.json, episodes.csv and metrics.jsonl."""
+    """A run's series, from config.json, episodes.csv and metrics.jsonl.
+
+    Raises:
+        RunDirectoryError: This is not a run directory, or a file in it is missing or damaged.
+    """
     config = read_config(run)
     try:
         with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
             episodes = list(csv.DictReader(file))
-        lines = [
-            json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
+        text = (run / "metrics.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
         return RunData(
             label=f"{config['env_id']}, {config['baseline']} baseline, seed {config['seed']}",
             stop_return=config["stop_return"],
-            episode_steps=_series(episodes, "num_env_steps_lifetime"),
+            env_steps=_series(episodes, "num_env_steps_lifetime"),
             episode_returns=_series(episodes, "episode_return"),
-            iteration_steps=_series(lines, "num_env_steps_sampled_lifetime"),
+            iteration_env_steps=_series(lines, "num_env_steps_sampled_lifetime"),
             return_variance=_series(lines, "return_variance"),
             advantage_variance=_series(lines, "advantage_variance"),
         )
@@ -96,11 +103,11 @@ def _series(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
     return np.array([np.nan if row[key] is None else float(row[key]) for row in rows], np.float64)
 
 
-def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> NDArray[np.float64]:
-    """Mean of up to ``window`` values ending at each, float64[n]."""
+def recent_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the last 100 values, or of all while they are fewer, float64[n]."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
-    begins = np.maximum(ends - window, 0)
+    begins = np.maximum(ends - RECENT_EPISODES, 0)
     means: NDArray[np.float64] = (sums[ends] - sums[begins]) / (ends - begins)
     return means
 
@@ -108,11 +115,9 @@ def recent_mean(values: NDArray[np.float64], window: int = RECENT_EPISODES) -> N
 def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
     """Episode return against environment steps (article, first figure)."""
     figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
-    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
-        axes.plot(run.episode_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
-        axes.plot(
-            run.episode_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label
-        )
+    for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
+        axes.plot(run.env_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
+        axes.plot(run.env_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label)
     for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
         axes.axhline(stop_return, color=GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}")
     _finish(axes, "dots: episodes; lines: mean of the last 100")
@@ -122,10 +127,12 @@ def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
 def draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
     figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
-    for run, colour in zip(runs, _cycle(len(runs)), strict=True):
-        axes.plot(run.iteration_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}")
+    for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
         axes.plot(
-            run.iteration_steps,
+            run.iteration_env_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}"
+        )
+        axes.plot(
+            run.iteration_env_steps,
             run.advantage_variance,
             color=colour,
             linewidth=1.5,
@@ -133,10 +140,6 @@ def draw_variance(runs: Sequence[RunData]) -> Figure:
         )
     _finish(axes, "before normalisation")
     return figure
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:

@@ -36,41 +36,21 @@ class Progress:
         return sum(self.recent_returns) / len(self.recent_returns)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Return to reach, environment steps and iterations to use at most; None: no such limit."""
-
-    stop_return: float | None
-    max_env_steps: int | None
-    max_iterations: int | None
-
-
-def limits_of(config: TrainConfig) -> Limits:
-    """The limits of a configuration whose ``auto`` values are resolved."""
-    if config.stop_return == "auto" or config.max_env_steps == "auto":
-        raise ValueError("the configuration is not resolved")
-    return Limits(config.stop_return, config.max_env_steps, config.max_iterations)
-
-
-def is_solved(progress: Progress, limits: Limits) -> bool:
+def is_solved(progress: Progress, config: TrainConfig) -> bool:
     """Whether at least 100 episodes are done and the last 100 average at least the stop return."""
-    if limits.stop_return is None or len(progress.recent_returns) < RECENT_EPISODES:
+    if config.stop_return is None or len(progress.recent_returns) < RECENT_EPISODES:
         return False
-    return progress.recent_return_mean >= limits.stop_return
-
-
-def is_at_limit(progress: Progress, limits: Limits) -> bool:
-    """Whether the run has used up its environment steps or its iterations."""
-    return _reached(progress.env_steps, limits.max_env_steps) or _reached(
-        progress.iterations, limits.max_iterations
-    )
+    return progress.recent_return_mean >= float(config.stop_return)
 
 
 def is_finished(progress: Progress, config: TrainConfig) -> bool:
-    """Whether a run of this configuration has nothing left to do."""
-    limits = limits_of(config)
-    return is_solved(progress, limits) or is_at_limit(progress, limits)
+    """Whether a run is solved, or has used up its environment steps or its iterations.
 
-
-def _reached(count: int, limit: int | None) -> bool:
-    return limit is not None and count >= limit
+    Args:
+        config: Without ``auto``.
+    """
+    return (
+        is_solved(progress, config)
+        or (config.max_env_steps is not None and progress.env_steps >= int(config.max_env_steps))
+        or (config.max_iterations is not None and progress.iterations >= config.max_iterations)
+    )

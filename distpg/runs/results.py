@@ -8,9 +8,11 @@ from pathlib import Path
 from platform import python_version
 
 from distpg.config.train_config import TrainConfig
-from distpg.runs.progress import Progress, is_solved, limits_of
+from distpg.runs.progress import Progress, is_solved
 from distpg.system.files import write_atomically
 from distpg.system.version import installed_version
+
+_PACKAGES = ("distpg", "ray", "torch", "gymnasium", "numpy")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def make_result(
     not_reproducible_because: str | None = None,
 ) -> Result:
     """The result of a run that ended with this progress and these weights."""
-    solved = is_solved(progress, limits_of(config))
+    solved = is_solved(progress, config)
     return Result(
         solved=solved,
         env_steps_to_solve=progress.env_steps if solved else None,
@@ -60,7 +62,7 @@ def make_result(
         reproducible=not_reproducible_because is None,
         not_reproducible_because=not_reproducible_because,
         seed=config.seed,
-        versions=_versions(),
+        versions={"python": python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         run_dir=str(run),
     )
 
@@ -82,8 +84,3 @@ def read_result(run: Path) -> Result | None:
         return Result(**json.loads((run / "result.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _versions() -> dict[str, str | None]:
-    packages = ("distpg", "ray", "torch", "gymnasium", "numpy")
-    return {"python": python_version()} | {name: installed_version(name) for name in packages}

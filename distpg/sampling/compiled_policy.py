@@ -27,11 +27,11 @@ class Steps(NamedTuple):
 
 def reset_seeds(seed: int, stream: int, first_episode: int, count: int) -> list[int]:
     """:func:`distpg.core.seeding.environment_seeds`, compiled."""
-    from distpg.kernels import forward as kernels
+    from distpg.kernels import philox
 
     found = np.empty(count, np.int64)
     numbers = (np.uint64(number) for number in (seed, stream, first_episode))
-    kernels.reset_seeds(*numbers, np.empty(4, np.uint32), found)
+    philox.reset_seeds(*numbers, np.empty(4, np.uint32), found)
     seeds: list[int] = found.tolist()
     return seeds
 
@@ -40,26 +40,23 @@ class CompiledPolicy:
     """A policy's weights, laid out for the compiled call."""
 
     def __init__(self, spec: PolicySpec) -> None:
-        from distpg.kernels import forward as kernels
+        from distpg.kernels import forward
 
-        self._tick = kernels.tick
+        self._tick = forward.tick
         sizes = spec.layer_sizes
         self._sizes = np.array(sizes, np.int64)
         self._products = flat_products(spec.observation_size, spec.degree)
         count = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
         self._parameters = np.empty(count, np.float32)
-        self._narrow = kernels.NARROW
-        self._scratch = np.empty((2, kernels.BLOCK, max(sizes)), np.float32)
+        self._narrow = forward.NARROW
+        self._scratch = np.empty((2, forward.BLOCK, max(sizes)), np.float32)
 
     def load(self, weights: Weights) -> None:
         """Play with these weights from now on."""
         end = 0
         for layer in range(len(weights) // 2):
-            weight = weights[f"layers.{layer}.weight"]
-            for array in (
-                weight if len(weight) < self._narrow else weight.T,
-                weights[f"layers.{layer}.bias"],
-            ):
+            weight, bias = weights[f"layers.{layer}.weight"], weights[f"layers.{layer}.bias"]
+            for array in (weight if len(weight) < self._narrow else weight.T, bias):
                 start, end = end, end + array.size
                 self._parameters[start:end] = array.reshape(-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from platform import python_version
@@ -80,11 +81,8 @@ def _environment(spec: EnvRunnerSpec) -> str:
     digest = hashlib.sha256()
     steps, number = 0, 0
     while steps < _ENV_STEPS and number < _ENV_STEPS:
-        env = make_env(spec.env)
-        try:
+        with contextlib.closing(make_env(spec.env)) as env:
             # An exception may end an episode at its reset, after no step.
             steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
-        finally:
-            env.close()
         number += 1
     return digest.hexdigest()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         StorageError: The disk is full, read-only or gone.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with writing(path):
         write_durably(temporary, content)
         temporary.replace(path)
         sync_directory(path.parent)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -49,6 +48,15 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"cannot write {path}: {error.strerror or error}", "Make room, or make the directory writable again."
     )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses meanwhile is a :func:`storage_error` of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def strict_json(values: Mapping[str, Any]) -> str:

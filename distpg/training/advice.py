@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.config.train_config import TrainConfig, automatic_episodes_per_task, automatic_num_env_runners
-from distpg.environments.trace import Speed
+from distpg.environments.speed import Speed
 from distpg.training.preflight import RUNNER_BYTES
 
 # Of one core, as measured; what matters is their size beside an episode's.

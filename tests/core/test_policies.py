@@ -8,36 +8,16 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.policies import (
     VALUE_ARRAYS,
     PolicySpec,
-    choose,
     features,
     initial_weights,
     preferences,
     softmax,
     weights_digest,
 )
-from distpg.core.seeding import Stream, uniform, words
 from distpg.errors import ConfigError
 from distpg.training.prepare import policy_spec
 
 SPEC = PolicySpec(4, 3, (16, 8))
-
-
-def test_the_smallest_action_whose_cumulative_probability_exceeds_u() -> None:
-    pi = np.array([[0.25, 0.5, 0.25]] * 6, np.float32)
-    u = np.array([0, 0.2499, 0.25, 0.7499, 0.75, 1 - 2.0**-24], np.float32)
-    assert choose(pi, u).tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_an_action_of_probability_zero_is_not_chosen() -> None:
-    pi = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32)
-    assert choose(pi, np.zeros(3, np.float32)).tolist() == [1, 2, 0]
-
-
-def test_frequencies_follow_the_probabilities() -> None:
-    pi = np.array([[0.1, 0.2, 0.7]], np.float32)
-    u = uniform(words(3, Stream.ACTION, [0], 0, 100_000))[0]
-    counts = np.bincount(choose(np.repeat(pi, len(u), axis=0), u), minlength=3)
-    np.testing.assert_allclose(counts / len(u), pi[0], atol=0.005)
 
 
 def test_softmax_by_hand_and_without_overflow() -> None:

@@ -3,15 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distpg.core.seeding import (
-    MAX_EPISODE,
-    MAX_SEED,
-    Stream,
-    environment_seed,
-    philox4x32,
-    uniform,
-    words,
-)
+from distpg.core.seeding import MAX_EPISODE, MAX_SEED, Stream, environment_seed, philox4x32, uniform, words
 
 
 # The known answers that Random123, the authors' own implementation, is published with.

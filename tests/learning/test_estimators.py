@@ -87,12 +87,13 @@ def mean_estimate(learner: Learner, config: TrainConfig) -> np.ndarray:
     assert sum(probabilities) == pytest.approx(1, abs=1e-12)
     expectation = 0.0
     for i, j in itertools.combinations_with_replacement(range(len(ALL)), 2):
-        gradient = learner.gradient(batch_of([ALL[i], ALL[j]], config)).values
+        gradient = learner.gradient(batch_of([ALL[i], ALL[j]], config)).flat
         if gradient is not None:
-            flat = np.concatenate([g.numpy().ravel() for g in gradient.values()]).astype(np.float64)
             # The order of the two does not matter; the loss's gradient is minus that of J.
             orders = 1 if i == j else 2
-            expectation = expectation - orders * probabilities[i] * probabilities[j] * flat
+            expectation = (
+                expectation - orders * probabilities[i] * probabilities[j] * gradient.double().numpy()
+            )
     return np.asarray(expectation)
 
 
@@ -188,11 +189,10 @@ def test_a_value_function_fitted_to_its_own_batch_would_bias() -> None:
     for a, b in itertools.product(few, repeat=2):
         batch = batch_of([a, b], config)
         learner = Learner(config, PolicySpec(3, 2))
-        before = learner.gradient(batch).values
+        before = learner.gradient(batch).flat
         learner._value.fit(batch.observations, batch.returns)
-        after = learner.gradient(batch).values
+        after = learner.gradient(batch).flat
         assert before is not None
         assert after is not None
-        honest = honest + np.concatenate([g.numpy().ravel() for g in before.values()])
-        biased = biased + np.concatenate([g.numpy().ravel() for g in after.values()])
+        honest, biased = honest + before.numpy(), biased + after.numpy()
     assert np.linalg.norm(biased - honest) > 0.05 * np.linalg.norm(exact)

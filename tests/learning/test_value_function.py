@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distpg.config.train_config import TrainConfig
 from distpg.learning.learner_state import Moments
 from distpg.learning.value_function import ValueFunction
 
@@ -11,8 +12,9 @@ OBSERVATIONS = RNG.normal(size=(200, 3)).astype(np.float32)
 RETURNS = (300 + 50 * OBSERVATIONS[:, 0] - 20 * OBSERVATIONS[:, 1] ** 2).astype(np.float32)
 
 
-def value_function(num_updates: int = 10) -> ValueFunction:
-    return ValueFunction(3, (16,), seed=1, lr=0.01, num_updates=num_updates)
+def value_function(value_updates: int = 10) -> ValueFunction:
+    config = TrainConfig(hidden_sizes=(16,), seed=1, value_lr=0.01, value_updates=value_updates)
+    return ValueFunction(config, observation_size=3)
 
 
 @given(st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=9), min_size=1, max_size=5))
@@ -41,7 +43,7 @@ def test_it_learns_returns_far_from_zero() -> None:
 
 
 def test_a_change_of_unit_changes_no_prediction() -> None:
-    value = value_function(num_updates=1)
+    value = value_function(value_updates=1)
     value.fit(OBSERVATIONS, RETURNS)
     before = value.predict(OBSERVATIONS)
     value._rescale(value.moments.add(np.linspace(-5000, 9000, 300).astype(np.float32)))
@@ -51,7 +53,7 @@ def test_a_change_of_unit_changes_no_prediction() -> None:
 def test_restored_it_goes_on_bit_for_bit() -> None:
     value, other = value_function(), value_function()
     value.fit(OBSERVATIONS, RETURNS)
-    other.restore(value.weights, value.optimiser_state, value.moments)
+    other.restore(value.state)
     for here in (value, other):
         here.fit(OBSERVATIONS[::2], RETURNS[::2])
     assert value.predict(OBSERVATIONS).tobytes() == other.predict(OBSERVATIONS).tobytes()

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distpg.errors import CheckpointError
-from distpg.learning.learner_state import LearnerState, Moments
+from distpg.learning.learner_state import LearnerState, Moments, ValueState
 from distpg.runs.checkpoints import (
     Checkpoint,
     best_checkpoint,
@@ -29,8 +30,8 @@ def checkpoint(iterations: int = 5, mean: float = 20.0) -> Checkpoint:
         weights={"layers.0.weight": np.array([[1, -0.0], [np.float32(1e-45), 3]], np.float32)},
         optimiser={"layers.0.weight.step": np.array(5, np.float32)},
         weights_seq_no=iterations,
-        value_weights={"layers.0.weight": np.ones((1, 2), np.float32)},
-        value_moments=Moments(3, 0.1, 1 / 3),
+        earlier_weights=tuple({"layers.0.weight": np.full(2, k, np.float32)} for k in range(11)),
+        value=ValueState({"layers.0.weight": np.ones((1, 2), np.float32)}, {}, Moments(3, 0.1, 1 / 3)),
     )
     returns = deque([mean, mean + 0.1] if iterations else [], maxlen=100)
     progress = Progress(iterations, 123, 20, 0.25, returns)
@@ -56,12 +57,26 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     assert (after.progress, after.options) == (before.progress, before.options)
     assert (after.platform, after.wall_s, after.train_s) == ({"torch": "2.13"}, 2.5, 1.5)
     assert after.progress.recent_returns.maxlen == 100
-    assert after.learner.value_moments == before.learner.value_moments
-    for part in ("weights", "optimiser", "value_weights", "value_optimiser"):
-        mine, theirs = getattr(before.learner, part), getattr(after.learner, part)
-        assert {name: (a.tobytes(), a.shape) for name, a in mine.items()} == {
-            name: (a.tobytes(), a.shape) for name, a in theirs.items()
+    mine, theirs = before.learner, after.learner
+    assert mine.value is not None
+    assert theirs.value is not None
+    assert (theirs.weights_seq_no, theirs.value.moments) == (mine.weights_seq_no, mine.value.moments)
+    for ours, found in (
+        (mine.weights, theirs.weights),
+        (mine.optimiser, theirs.optimiser),
+        (mine.value.weights, theirs.value.weights),
+        (mine.value.optimiser, theirs.value.optimiser),
+        *zip(mine.earlier_weights, theirs.earlier_weights, strict=True),
+    ):
+        assert {name: (a.tobytes(), a.shape) for name, a in ours.items()} == {
+            name: (a.tobytes(), a.shape) for name, a in found.items()
         }
+
+
+def test_without_a_value_function_there_is_none_to_load(tmp_path: Path) -> None:
+    with_one = checkpoint()
+    save_checkpoint(tmp_path, replace(with_one, learner=replace(with_one.learner, value=None)), 1)
+    assert load_checkpoint(tmp_path, 5).learner.value is None
 
 
 def test_the_first_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -117,7 +132,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_cut_at_any_byte_or_with_any_byte_changed_it_is_never_loaded(good: Path, data: st.DataObject) -> None:
     path = good / "checkpoints/000005" / data.draw(st.sampled_from(FILES))

@@ -34,7 +34,7 @@ def test_a_batch_holds_whole_episodes_in_the_documented_types() -> None:
 
 def test_a_step_of_cartpole_takes_at_most_25_bytes() -> None:
     batch = EnvRunner(RUNNER_SPEC).sample(Task(0, 16, 0), WEIGHTS)
-    assert batch.nbytes <= 25 * batch.num_steps
+    assert sum(array.nbytes for array in batch.arrays.values()) <= 25 * batch.num_steps
 
 
 def test_the_group_of_no_runners_answers_in_order() -> None:
@@ -50,7 +50,7 @@ def test_concatenated_batches_keep_their_episodes() -> None:
     assert joined.lengths.tolist() == [2, 3, 4]
     assert joined.starts.tolist() == [0, 2, 5]
     assert joined.returns[5:].tolist() == second.returns.tolist()
-    assert joined.rewards is None
+    assert joined.log_probs is None
 
 
 def test_batches_of_different_weights_are_not_joined() -> None:

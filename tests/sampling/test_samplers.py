@@ -2,18 +2,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from distpg.core.policies import (
-    choose,
-    initial_weights,
-    preferences,
-    softmax,
-)
-from distpg.core.seeding import (
-    Stream,
-    environment_seed,
-    uniform,
-    words,
-)
+from distpg.core.policies import initial_weights, preferences, softmax
+from distpg.core.seeding import Stream, environment_seed, uniform, words
 from distpg.environments.envs import EnvSpec, make_env
 from distpg.errors import EpisodeError
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
@@ -29,11 +19,12 @@ def slow_episode(episode: int, seed: int) -> tuple[np.ndarray, list[int], list[f
     observation, _ = env.reset(seed=environment_seed(seed, episode))
     observations, actions, rewards = [], [], []
     while True:
-        pi = softmax(preferences(WEIGHTS, np.array([observation], np.float32)))
+        pi = softmax(preferences(WEIGHTS, np.array([observation], np.float32)))[0]
         t = len(actions)
         u = uniform(words(seed, Stream.ACTION, [episode], t - t % 4, 4))[:, t % 4]
         observations.append(observation)
-        actions.append(int(choose(pi, u)[0]))
+        # The smallest action whose cumulative probability exceeds u.
+        actions.append(int((np.cumsum(pi)[:-1] <= u).sum()))
         observation, reward, terminated, truncated, _ = env.step(actions[-1])
         rewards.append(float(reward))
         if terminated or truncated:

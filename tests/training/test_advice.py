@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distpg.environments.envs import EnvSpec
-from distpg.environments.trace import Speed, measure_speed
+from distpg.environments.speed import Speed, measure_speed
 from distpg.training.advice import (
     in_words,
     makespan,

@@ -1,0 +1,65 @@
+"""How long an environment's steps take by themselves, and how long its episodes are."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from dataclasses import dataclass
+from time import perf_counter
+
+from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
+
+# So many lengths say something of their spread.
+_ENOUGH_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One environment under fixed pseudo-random actions, resets included.
+
+    Attributes:
+        seconds: Wall time of ``steps`` steps.
+        cpu_seconds: Time that this process's CPUs spent on them.
+        lengths: Steps of each episode that was played to its end.
+    """
+
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    lengths: tuple[int, ...]
+
+
+def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
+    """Play whole episodes for so many seconds, or three times as long where they are few.
+
+    The last one is cut where it would take more than ``at_most_s`` in all.
+
+    Raises:
+        EnvironmentIdError: The environment cannot be made.
+        Exception: Whatever it raises.
+    """
+    wall = cpu = 0.0
+    steps, lengths = 0, []
+    with contextlib.closing(make_env(spec)) as env:
+        actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
+        for number in itertools.count():
+            seed, length, ended = reset_seed(number), 0, False
+            began, cpu_began = perf_counter(), time.process_time()
+            env.reset(seed=seed)
+            for action in itertools.cycle(actions[number % NUM_EPISODES]):
+                _, _, terminated, truncated, _ = env.step(action)
+                length += 1
+                ended = bool(terminated or truncated)
+                if ended or wall + perf_counter() - began > at_most_s:
+                    break
+            wall += perf_counter() - began
+            cpu += time.process_time() - cpu_began
+            steps += length
+            if not ended:
+                break
+            lengths.append(length)
+            if wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+                break
+    return Speed(steps, wall, cpu, tuple(lengths))

@@ -1,0 +1,54 @@
+"""Exponential and logarithm of our own: those of math libraries differ between machines in the last bit."""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+import numpy as np
+
+from distpg.kernels.compile_cache import njit
+
+f32 = np.float32
+POWERS = np.ldexp(f32(1), np.arange(-126, 1)).astype(np.float32)
+
+
+@njit
+def exp(x):
+    """For x <= 0 (Cephes expf, Moshier 1984-1992; reduction after Cody and Waite 1980), below -87: 0."""
+    if not x > f32(-87.0):
+        return f32(0.0)
+    n = np.floor(f32(1.44269504088896341) * x + f32(0.5))
+    x = x - n * f32(0.693359375)
+    x = x - n * f32(-2.12194440e-4)
+    y = f32(1.9875691500e-4)
+    y = y * x + f32(1.3981999507e-3)
+    y = y * x + f32(8.3334519073e-3)
+    y = y * x + f32(4.1665795894e-2)
+    y = y * x + f32(1.6666665459e-1)
+    y = y * x + f32(5.0000001201e-1)
+    y = y * (x * x) + x + f32(1.0)
+    return y * POWERS[np.int64(n) + 126]
+
+
+@njit
+def log(x):
+    """For x >= 1 (Cephes logf)."""
+    n = f32(0.0)
+    while x > f32(1.41421356237):
+        x = x * f32(0.5)
+        n = n + f32(1.0)
+    x = x - f32(1.0)
+    z = x * x
+    y = f32(7.0376836292e-2)
+    y = y * x + f32(-1.1514610310e-1)
+    y = y * x + f32(1.1676998740e-1)
+    y = y * x + f32(-1.2420140846e-1)
+    y = y * x + f32(1.4249322787e-1)
+    y = y * x + f32(-1.6668057665e-1)
+    y = y * x + f32(2.0000714765e-1)
+    y = y * x + f32(-2.4999993993e-1)
+    y = y * x + f32(3.3333331174e-1)
+    y = y * x * z
+    y = y + n * f32(-2.12194440e-4)
+    y = y - f32(0.5) * z
+    return x + y + n * f32(0.693359375)
