@@ -1,6 +1,6 @@
 """The real dispatcher, driven by simulated runners in virtual time under seeded faults.
 
-``scripts/bench simulator`` runs many schedules and prints what happened; ``--seed N --schedules 1``: one again.
+``scripts/bench simulator`` runs many schedules and prints what happened; ``--seed N --schedules 1`` runs one.
 """
 
 import argparse
