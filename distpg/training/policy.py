@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.policies import PolicySpec, Weights, features, preferences, softmax
-from distpg.environments.envs import flat_observation
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.training.prepare import prepared_run
 
@@ -28,7 +27,7 @@ class Policy:
 
     def probabilities(self, observation: object) -> NDArray[np.float32]:
         """pi(.|s) for one observation of the environment, float32[number of actions]."""
-        inputs = features(flat_observation(observation)[None], self.spec.degree)
+        inputs = features(np.asarray(observation, np.float32).reshape(1, -1), self.spec.degree)
         probabilities: NDArray[np.float32] = softmax(preferences(self.weights, inputs))[0]
         return probabilities
 
