@@ -20,7 +20,7 @@ def text_of(name: str) -> str:
 
 
 def row(event: type[Event]) -> str:
-    """An event as docs/events.md has it: its kind, its docstring, its keys, whether the run is reproducible."""
+    """An event as docs/events.md has it: kind, docstring, keys, whether the run is reproducible."""
     meaning = " ".join((event.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
     keys = ", ".join(f"`{field.name}`" for field in fields(event))
     return f"| `{event.kind}` | {meaning} | {keys} | {'no' if event.speaks_against else ''} |"

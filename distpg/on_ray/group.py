@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, TextIO
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -16,35 +15,14 @@ from distpg.core import events
 from distpg.core.episodes import EpisodeBatch, concatenate
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
+from distpg.dispatch import messages
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.flight_recorder import Handle, recorded
-from distpg.dispatch.messages import (
-    Accept,
-    Added,
-    Answered,
-    Ask,
-    Command,
-    Died,
-    Differ,
-    GiveUp,
-    Grown,
-    Heard,
-    Joined,
-    Placed,
-    Report,
-    Rules,
-    Search,
-    Send,
-    Skipped,
-    Start,
-    Stop,
-    TimePassed,
-    Withdraw,
-)
 from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
 from distpg.on_ray.actor import Introduction, decode_answer, encode
 from distpg.on_ray.admission import Admission
 from distpg.on_ray.metrics import RayMetrics
+from distpg.on_ray.remote_runner import RemoteRunner, cause_of, in_a_line
 from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ
 from distpg.system.files import storage_error
@@ -57,36 +35,6 @@ _WAIT_S = 0.1
 _LOOK_FOR_ROOM_S = 2.0
 # With more calls in flight it pays to ask, after the first that is finished, for all others that are.
 _FEW_CALLS = 8
-
-
-class _Call(NamedTuple):
-    """A call on its way: what Ray will give for it, its number, and its tasks."""
-
-    reference: Any
-    number: int
-    tasks: tuple[Task, ...]
-
-
-@dataclass(eq=False)
-class _Runner:
-    """A runner that was started and is not gone.
-
-    Attributes:
-        call: What it works on; next_call: what waits behind that, and is looked at only then, so that its
-            answers are taken in their order.
-        steps_before: Environment steps of the calls before the present one.
-    """
-
-    number: int
-    actor: Any
-    call: _Call | None = None
-    next_call: _Call | None = None
-    steps_before: int = 0
-
-    @property
-    def first_episodes(self) -> tuple[int, ...]:
-        """Of the tasks that it works on."""
-        return () if self.call is None else _first_episodes(self.call.tasks)
 
 
 # What a runner was asked: whether it has its process, who it is, how far it is, or to play.
@@ -110,7 +58,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
     def __init__(
         self,
         spec: EnvRunnerSpec,
-        rules: Rules,
+        rules: messages.Rules,
         new_actor: Callable[[int], Any],
         on_event: events.OnEvent,
         *,
@@ -134,9 +82,9 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         if record is not None:
             self._advise = recorded(self._dispatcher, rules, record)
         self._metrics = None if run is None else RayMetrics(run)
-        self._runners: dict[int, _Runner] = {}
+        self._runners: dict[int, RemoteRunner] = {}
         # What Ray will give, in the order in which it was asked for; of those gone since it means nothing.
-        self._awaited: dict[Any, tuple[_Question, _Runner]] = {}
+        self._awaited: dict[Any, tuple[_Question, RemoteRunner]] = {}
         # Encoded, or where the object store has them encoded, by the number of updates that made them.
         self._weights: dict[int, Any] = {}
         self._open: dict[Ticket, None] = {}
@@ -149,7 +97,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._last_words = ""
         self._next_tick = self._next_look = 0.0
         self.times = CollectTimes()
-        self._report(TimePassed())
+        self._report(messages.TimePassed())
 
     @property
     @override
@@ -181,7 +129,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             self.times.broadcast_s += time.perf_counter() - start
         self._open[ticket] = None
         twice = audited(tasks, self._spec.seed, self._audit_every)
-        self._report(Added(ticket.tasks, tuple(sorted(twice))))
+        self._report(messages.Added(ticket.tasks, tuple(sorted(twice))))
         return ticket
 
     @override
@@ -228,13 +176,13 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _WAIT_S
             self._look_for_room()
-            self._report(TimePassed())
+            self._report(messages.TimePassed())
 
     def _look_for_room(self) -> None:
         if self._room is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_FOR_ROOM_S
             if (room := self._room()) > self._dispatcher.num_runners:
-                self._report(Grown(room))
+                self._report(messages.Grown(room))
 
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
@@ -243,17 +191,17 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 finished = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
         except (RayError, ConnectionError) as error:
             raise ClusterError(
-                f"the Ray cluster is gone: {_line(error)}", "Start it again, then: distpg resume RUN."
+                f"the Ray cluster is gone: {in_a_line(error)}", "Start it again, then: distpg resume RUN."
             ) from error
         return finished
 
-    def _report_of(self, reference: Any) -> Report | None:
+    def _report_of(self, reference: Any) -> messages.Report | None:
         """What an answer of Ray's means; None where it means nothing any more."""
         question, runner = self._awaited.pop(reference)
         if runner.number not in self._runners:
             return None  # it was stopped since
         if question == "placed":
-            return Placed(runner.number)  # if it died instead, its join says so
+            return messages.Placed(runner.number)  # if it died instead, its join says so
         try:
             result = ray.get(reference)
         except RayError as error:
@@ -262,11 +210,11 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             case "join":
                 return self._joined(runner, result)
             case "heartbeat":
-                return Heard(runner.number, result - runner.steps_before)
+                return messages.Heard(runner.number, result - runner.steps_before)
             case "call":
                 return self._answered(runner, result)
 
-    def _joined(self, runner: _Runner, introduction: Introduction) -> Report:
+    def _joined(self, runner: RemoteRunner, introduction: Introduction) -> messages.Report:
         why = self._admission.difference(introduction)
         if why is not None:
             if not self._allow_mixed:
@@ -274,51 +222,49 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             self._on_event(events.EnvRunnerMixed(runner.number, why))
         self._any_joined = True
         self._on_event(events.EnvRunnerJoined(runner.number))
-        return Joined(runner.number)
+        return messages.Joined(runner.number)
 
-    def _answered(self, runner: _Runner, result: bytes) -> Report:
-        call, runner.call, runner.next_call = runner.call, runner.next_call, None
-        assert call is not None
-        if runner.call is not None:
-            self._awaited[runner.call.reference] = ("call", runner)
+    def _answered(self, runner: RemoteRunner, result: bytes) -> messages.Report:
+        tasks = runner.returned()
+        self._await_call(runner)
         if not result:
-            return Skipped(runner.number)
+            return messages.Skipped(runner.number)
         answer = decode_answer(result)
         self.times.add_sampling(runner.number, answer.seconds)
         runner.steps_before += answer.steps
-        for task, outcome in zip(call.tasks, answer.outcomes, strict=True):
+        for task, outcome in zip(tasks, answer.outcomes, strict=True):
             if isinstance(outcome, EpisodeBatch):
                 self._latest[task] = outcome
             else:
                 self._failures[task] = outcome
                 self._on_event(events.EpisodeTriedElsewhere(outcome.episode, runner.number, outcome.message))
-        return Answered(runner.number, answer.seconds, answer.steps, answer.digests)
+        return messages.Answered(runner.number, answer.seconds, answer.steps, answer.digests)
 
-    def _fault(self, question: _Question, runner: _Runner, error: RayError) -> Report | None:
+    def _fault(self, question: _Question, runner: RemoteRunner, error: RayError) -> messages.Report | None:
         if isinstance(error, RayTaskError) and question != "heartbeat":
             if question == "call" or not self._any_joined:
-                raise _cause(error) from error
-            return self._refuse(runner, f"it cannot start: {_cause(error)}")
+                raise cause_of(error) from error
+            return self._refuse(runner, f"it cannot start: {cause_of(error)}")
         if question == "heartbeat" and runner.call is not None:
             return None  # its death shows in its call too
-        self._last_words = _line(error)
+        self._last_words = in_a_line(error)
         self._on_event(events.EnvRunnerDied(runner.number, runner.first_episodes))
         return self._gone(runner)
 
-    def _refuse(self, runner: _Runner, why: str) -> Report:
+    def _refuse(self, runner: RemoteRunner, why: str) -> messages.Report:
         """Do without a runner, and start another, here or on another node."""
         self._last_words = f"refused, since {why}"
-        self._on_event(events.EnvRunnerRefused(runner.number, _line(why)))
+        self._on_event(events.EnvRunnerRefused(runner.number, in_a_line(why)))
         return self._gone(runner)
 
-    def _gone(self, runner: _Runner) -> Died:
+    def _gone(self, runner: RemoteRunner) -> messages.Died:
         # One that is unavailable may come back, to nobody's use.
         ray.kill(self._runners.pop(runner.number).actor)
-        return Died(runner.number)
+        return messages.Died(runner.number)
 
     # Commands become calls.
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: messages.Report) -> None:
         try:
             commands = self._advise(report, time.monotonic())
         except OSError as error:
@@ -328,56 +274,53 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             self._do(command)
         self._latest.clear()  # what was not accepted at once never will be
 
-    def _do(self, command: Command) -> None:
+    def _do(self, command: messages.Command) -> None:
         match command:
-            case Send():
+            case messages.Send():
                 self._send(command)
-            case Accept(task):
+            case messages.Accept(task):
                 self._accepted[task] = self._latest.pop(task)
                 self._failures.pop(task, None)
-            case Withdraw(number):
-                runner = self._runners[number]
-                assert runner.next_call is not None
-                runner.actor.withdraw.remote(runner.next_call.number)
-            case Ask(number):
+            case messages.Withdraw(number):
+                self._runners[number].withdraw_next()
+            case messages.Ask(number):
                 runner = self._runners[number]
                 self._awaited[runner.actor.heartbeat.remote()] = ("heartbeat", runner)
-            case Start(number):
+            case messages.Start(number):
                 self._start(number)
-            case Stop(number, why):
+            case messages.Stop(number, why):
                 self._stop(number, why)
-            case Differ(task, runners):
+            case messages.Differ(task, runners):
                 self._on_event(answers_differ(task, runners))
-            case Search(task):
+            case messages.Search(task):
                 self._on_event(events.TaskSearched(task.first_episode, task.num_episodes))
-            case GiveUp(None):
+            case messages.GiveUp(None):
                 raise EnvRunnersError(
                     f"no runner starts: {self._last_words or 'none was ready in time'}",
                     "See --env-start-timeout-s and --allow-mixed; runners' logs are in Ray's session "
                     "directory.",
                 )
-            case GiveUp(Task() as task, "failed"):
+            case messages.GiveUp(Task() as task, "failed"):
                 self._given_up.append((task, self._failures[task]))
-            case GiveUp(Task() as task):
+            case messages.GiveUp(Task() as task):
                 self._given_up.append((task, self._deadly(task)))
 
-    def _send(self, command: Send) -> None:
+    def _send(self, command: messages.Send) -> None:
         runner, tasks = self._runners[command.runner], command.tasks
         self._num_calls += 1
-        weights = self._weights[tasks[0].weights_seq_no]
-        reference = runner.actor.answer.remote(self._num_calls, encode(tasks), weights)
-        call = _Call(reference, self._num_calls, tasks)
-        if command.why == "ahead":
-            runner.next_call = call
-        else:
-            runner.call = call
-            self._awaited[reference] = ("call", runner)
+        runner.send(self._num_calls, tasks, self._weights[tasks[0].weights_seq_no], command.why == "ahead")
+        if command.why != "ahead":
+            self._await_call(runner)
         if command.why == "hedge":
-            self._on_event(events.TasksHedged(runner.number, _first_episodes(tasks)))
+            self._on_event(events.TasksHedged(runner.number, runner.first_episodes))
+
+    def _await_call(self, runner: RemoteRunner) -> None:
+        if runner.call is not None:
+            self._awaited[runner.call.reference] = ("call", runner)
 
     def _start(self, number: int) -> None:
         self._num_started += 1
-        runner = self._runners[number] = _Runner(number, self._new_actor(number))
+        runner = self._runners[number] = RemoteRunner(number, self._new_actor(number))
         self._awaited[runner.actor.placed.remote()] = ("placed", runner)
         self._awaited[runner.actor.join.remote()] = ("join", runner)
 
@@ -401,20 +344,3 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             "See --sample-timeout-s if steps take long, --max-task-retries if machines are often lost.",
             first,
         )
-
-
-def _first_episodes(tasks: Sequence[Task]) -> tuple[int, ...]:
-    return tuple(task.first_episode for task in tasks)
-
-
-def _line(words: object) -> str:
-    """In one line, and not too long."""
-    return " ".join(str(words).split())[:300]
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What the runner raised, without Ray's copy of its traceback."""
-    cause = error.cause
-    if isinstance(cause, DistpgError):
-        return cause
-    return EnvRunnersError(f"a runner failed: {type(cause).__name__}: {_line(cause)}", "--debug shows where.")

@@ -74,8 +74,8 @@ def test_the_lag_changes_what_is_learnt(in_tmp_path: Path) -> None:
 def test_iterations_are_played_with_the_weights_of_so_many_updates_ago(
     in_tmp_path: Path, lag: int, number: int
 ) -> None:
-    policy = policy_spec()
     resolved = resolve_config(config(in_tmp_path / "run", policy_lag=lag, num_env_runners=number), 475.0)
+    policy = policy_spec(hidden_sizes=resolved.hidden_sizes)
     spec = env_runner_spec(resolved, policy)
     learner, alone = Learner(resolved, policy), EnvRunner(spec)
     made: list[Weights] = []
