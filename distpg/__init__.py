@@ -12,21 +12,44 @@ pin_numerics()
 
 if TYPE_CHECKING:
     from distpg.config.train_config import TrainConfig as TrainConfig
+    from distpg.core.episodes import EpisodeBatch as EpisodeBatch
+    from distpg.core.policies import Weights as Weights
+    from distpg.core.policies import weights_digest as weights_digest
     from distpg.runs.results import Result as Result
     from distpg.training.policy import Policy as Policy
     from distpg.training.policy import load_policy as load_policy
+    from distpg.training.rollouts import Rollouts as Rollouts
+    from distpg.training.rollouts import rollouts as rollouts
     from distpg.training.trainer import resume as resume
     from distpg.training.trainer import train as train
 
 _PUBLIC = {
+    "EpisodeBatch": "distpg.core.episodes",
     "Policy": "distpg.training.policy",
     "Result": "distpg.runs.results",
+    "Rollouts": "distpg.training.rollouts",
     "TrainConfig": "distpg.config.train_config",
+    "Weights": "distpg.core.policies",
     "load_policy": "distpg.training.policy",
     "resume": "distpg.training.trainer",
+    "rollouts": "distpg.training.rollouts",
     "train": "distpg.training.trainer",
+    "weights_digest": "distpg.core.policies",
 }
-__all__ = ["Policy", "Result", "TrainConfig", "__version__", "load_policy", "resume", "train"]
+__all__ = [
+    "EpisodeBatch",
+    "Policy",
+    "Result",
+    "Rollouts",
+    "TrainConfig",
+    "Weights",
+    "__version__",
+    "load_policy",
+    "resume",
+    "rollouts",
+    "train",
+    "weights_digest",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -78,3 +78,14 @@ def ray_group(
     from distpg.on_ray.group import RayEnvRunnerGroup
 
     return RayEnvRunnerGroup(spec, Rules(num_env_runners), new_actors(spec, FEW_CPUS), on_event)
+
+
+def processes_named(title: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cmdline").read_bytes().startswith(title.encode()):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found

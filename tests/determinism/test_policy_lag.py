@@ -23,7 +23,7 @@ from distpg.training.replay import replay
 from distpg.training.rollouts import Rollouts, rollouts
 from distpg.training.runners import plan
 from distpg.training.trainer import Listeners
-from tests.conftest import policy_spec
+from tests.conftest import policy_spec, processes_named
 
 FEW_CPUS = 0.05
 LAGS = [1, 2, 4]
@@ -135,7 +135,7 @@ def test_killed_runners_change_nothing(in_tmp_path: Path, lag: int) -> None:
 
     def kill_one(metrics: dict) -> None:
         if metrics["training_iteration"] in (2, 6):
-            victim = min(children_named("ray::RayEnvRunner"))
+            victim = min(processes_named("ray::RayEnvRunner"))
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
@@ -145,17 +145,6 @@ def test_killed_runners_change_nothing(in_tmp_path: Path, lag: int) -> None:
     assert len(killed) == 2
     assert result.weights_digest == expected.weights_digest
     assert digests(in_tmp_path / "killed") == digests(in_tmp_path / "calm")
-
-
-def children_named(title: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if (path / "cmdline").read_bytes().startswith(title.encode()):
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.usefixtures("ray")
