@@ -75,15 +75,20 @@ def ray_runners(
     cpus: float,
     on_event: OnEvent = lambda event: None,
     start_timeout_s: float = 60.0,
-    make_group: Callable[..., EnvRunnerGroup] | None = None,
+    actors: Callable[[EnvRunnerSpec, float], Callable[[int], Any]] | None = None,
 ) -> Iterator[EnvRunnerGroup]:
-    """So many runners on the cluster of this process, all of them ready."""
+    """So many runners on the cluster of this process, all of them ready.
+
+    Args:
+        actors: What starts them, in the place of ``distpg.on_ray.actor.new_actors``.
+    """
     from distpg.dispatch.messages import Rules
+    from distpg.on_ray.actor import new_actors
     from distpg.on_ray.group import RayEnvRunnerGroup
 
-    spec: EnvRunnerSpec = env_runner_spec(config, policy)
+    spec = env_runner_spec(config, policy)
     rules = Rules(num_env_runners, start_timeout_s=start_timeout_s)
-    group = (make_group or RayEnvRunnerGroup)(spec, cpus, rules, on_event=on_event)
+    group = RayEnvRunnerGroup(spec, rules, (actors or new_actors)(spec, cpus), on_event)
     with contextlib.closing(group):
         group.wait_for(num_env_runners)
         yield group
@@ -93,19 +98,18 @@ def seconds_to_play(group: EnvRunnerGroup, iteration: int, episodes: int, weight
     """For so many episodes, one a task."""
     tasks = tasks_of_iteration(iteration, episodes, 1, iteration)
     start = time.perf_counter()
-    group.add(tasks, weights)
-    group.collect(tasks)
+    group.collect(group.add(tasks, weights))
     return time.perf_counter() - start
 
 
 def env_runner_processes(ancestors: set[int]) -> list[int]:
-    """Processes of EnvRunner actors that descend from one of these processes."""
+    """Processes of runners on Ray that descend from one of these processes."""
     parents, runners = {}, []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):
                 parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if (path / "cmdline").read_bytes().startswith(b"ray::EnvRunner"):
+                if (path / "cmdline").read_bytes().startswith(b"ray::RayEnvRunner"):
                     runners.append(int(path.name))
 
     def descends(process: int) -> bool:

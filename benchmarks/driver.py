@@ -1,50 +1,53 @@
 """Processor time that a task costs the driver, with 1,024 calls in flight to runners that answer at once."""
 
 import argparse
+import functools
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
+from distpg.core.policies import Weights
+from distpg.core.tasks import Task
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import Answer
+from distpg.sampling.env_runner import Answer, EnvRunner, EnvRunnerSpec
 
 
-def shared_processes(num_processes: int):
-    """What makes a group whose runners share so many processes, and answer at once."""
-    from distpg.on_ray import actor as ray_env_runner
-    from distpg.on_ray import group as ray_env_runners
+class AnswersAtOnce(EnvRunner):
+    """Plays once, and gives that answer ever after."""
 
-    class EnvRunner(ray_env_runner.EnvRunner):
-        """Introduces itself and plays once, and gives those answers ever after."""
+    _played: Answer | None = None
 
-        _introduction = _played = None
+    def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
+        self._played = self._played or super().answer(tasks[:1], weights)
+        batch, digest = self._played.outcomes[0], self._played.digests[0]
+        outcomes = [replace(batch, weights_seq_no=task.weights_seq_no) for task in tasks]
+        return Answer(outcomes, (digest,) * len(tasks), 1e-3 * len(tasks), 20 * len(tasks))
 
-        def join(self):
+
+def actors_in(num_processes: int) -> Callable[[EnvRunnerSpec, float], Callable[[int], Any]]:
+    """Each process stands for many runners: a thousand of them would not fit on one machine."""
+    from distpg.on_ray.actor import Introduction, RayEnvRunner, new_actors
+
+    class Shared(RayEnvRunner):
+        _introduction: Introduction | None = None
+
+        def __init__(self, spec: EnvRunnerSpec) -> None:
+            super().__init__(spec)
+            self._runner = AnswersAtOnce(spec)
+
+        def join(self) -> Introduction:
             self._introduction = self._introduction or super().join()
             return self._introduction
 
-        def answer(self, tasks, weights):
-            self._played = self._played or super().answer(tasks[:1], weights)
-            batch, digest = self._played.outcomes[0], self._played.digests[0]
-            outcomes = [replace(batch, weights_seq_no=task.weights_seq_no) for task in tasks]
-            return Answer(outcomes, (digest,) * len(tasks), 1e-3 * len(tasks), 20 * len(tasks))
+    def actors(spec: EnvRunnerSpec, cpus: float) -> Callable[[int], Any]:
+        new_actor = functools.cache(new_actors(spec, cpus, Shared))
+        return lambda runner: new_actor(runner % num_processes)
 
-    class SharedProcesses(ray_env_runners.RayEnvRunnerGroup):
-        """Each process stands for many runners: a thousand of them would not fit on one machine."""
-
-        def _start(self, runner: int) -> None:
-            if runner < num_processes:
-                super()._start(runner)
-                return
-            self._num_started += 1
-            self._steps_before[runner] = 0
-            self._actors[runner] = self._actors[runner % num_processes]
-            self._joins[self._actors[runner].join.remote()] = runner
-
-    ray_env_runners.EnvRunner = EnvRunner
-    return SharedProcesses
+    return actors
 
 
 def main() -> None:
@@ -57,10 +60,10 @@ def main() -> None:
     policy, weights = untrained()
     config = TrainConfig(env_reuse="always")
     with ray_cluster(None):
-        make_group = shared_processes(options.processes)
+        actors = actors_in(options.processes)
         for num_env_runners in options.num_env_runners:
             cpu, wall = [], []
-            with ray_runners(config, policy, num_env_runners, 0.1, make_group=make_group) as group:
+            with ray_runners(config, policy, num_env_runners, 0.1, actors=actors) as group:
                 for iteration in range(options.repetitions + 2):
                     cpu_before = time.process_time()
                     seconds = seconds_to_play(group, iteration, options.tasks, weights)

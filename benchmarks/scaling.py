@@ -3,8 +3,6 @@
 import argparse
 import time
 
-from distpg.training.collector import Collector
-
 from benchmarks.common import ray_runners
 from distpg.config.train_config import TrainConfig, resolve_config
 from distpg.core.policies import PolicySpec, initial_weights
@@ -12,6 +10,7 @@ from distpg.core.seeding import environment_seeds
 from distpg.environments.envs import env_spec, make_env
 from distpg.environments.sleep_env import ENV_ID
 from distpg.on_ray.cluster import ray_cluster
+from distpg.training.rollouts import Rollouts
 from tests.faults.simulator import utilisation_of
 
 POLICY = PolicySpec(1, 2, (8,))
@@ -46,13 +45,15 @@ def measured(config: TrainConfig, group, start: int, first: int, last: int) -> t
         start: Iterations that the group has played before; the others count from there.
     """
     weights = initial_weights(POLICY.layer_sizes, 0)
-    collector = Collector(config, group, start, [weights] * min(start, config.policy_lag))
+    earlier = [weights] * min(start, config.policy_lag)
+    rollouts = Rollouts(config, POLICY, group, iteration=start, earlier=earlier)
     steps, ends = 0, []
     for iteration in range(config.max_iterations - start):
-        batch = collector.collect(start + iteration, weights)
+        batch = rollouts.collect(start + iteration, weights)
         steps += batch.num_steps if first < iteration <= last else 0
         now = time.monotonic()
-        started = sum(now - runner.since for runner in group._dispatcher._fleet.working)
+        runners = group._dispatcher._fleet._runners.values()
+        started = sum(now - runner.since for runner in runners if runner.tasks)
         ends.append((now, sum(group.times.sampling_s.values()) + started))
     (begin, played_before), (end, played) = ends[first], ends[last]
     return steps / (end - begin), (played - played_before) / (group.num_healthy * (end - begin))
