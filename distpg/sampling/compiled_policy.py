@@ -27,7 +27,7 @@ class Steps(NamedTuple):
 
 
 def reset_seeds(seed: int, stream: int, first_episode: int, count: int) -> list[int]:
-    """:func:`distpg.core.seeding.environment_seeds`, compiled."""
+    """:func:`distpg.core.seeding.environment_seed` of consecutive episodes, compiled."""
     from distpg.kernels import philox
 
     found = np.empty(count, np.int64)
