@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+from benchmarks.common import env_runner_processes
 from distpg.environments.sleep_env import SleepEnv
 
 
@@ -40,19 +41,6 @@ class ChaosCartPole(CartPoleEnv):
 
 
 gymnasium.register("ChaosCartPole-v0", entry_point=ChaosCartPole, max_episode_steps=500)
-
-
-def runner_processes(raylets: set[int]) -> list[int]:
-    """Processes named ray::EnvRunner that one of these raylets started."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with contextlib.suppress(OSError):
-                name = (path / "cmdline").read_bytes()
-                parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if name.startswith(b"ray::EnvRunner") and parent in raylets:
-                    found.append(int(path.name))
-    return sorted(found)
 
 
 class Chaos:
@@ -108,7 +96,7 @@ class Chaos:
 
     def _victims(self, kind: str) -> list[int]:
         """One runner, or none: then there is no such fault."""
-        processes = runner_processes(self._raylets())
+        processes = env_runner_processes(self._raylets())
         if not processes:
             return []
         self.faults[kind] += 1
@@ -138,7 +126,7 @@ class Chaos:
         self._order.touch()
 
     def _freeze_all(self) -> None:
-        processes = runner_processes(self._raylets())
+        processes = env_runner_processes(self._raylets())
         self.faults["all runners frozen for ever"] += bool(processes)
         for process in processes:
             self._signal(process, signal.SIGSTOP)

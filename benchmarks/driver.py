@@ -5,16 +5,14 @@ import statistics
 import time
 from dataclasses import replace
 
+from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
-from distpg.core.policies import PolicySpec, initial_weights
-from distpg.core.tasks import tasks_of_iteration
-from distpg.dispatch.messages import Rules
-from distpg.environments.envs import EnvSpec, inspect_env
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import Answer, EnvRunnerSpec, env_runner_spec
+from distpg.sampling.env_runner import Answer
 
 
-def make_group(spec: EnvRunnerSpec, num_env_runners: int, num_processes: int):
+def shared_processes(num_processes: int):
+    """What makes a group whose runners share so many processes, and answer at once."""
     from distpg.on_ray import actor as ray_env_runner
     from distpg.on_ray import group as ray_env_runners
 
@@ -46,7 +44,7 @@ def make_group(spec: EnvRunnerSpec, num_env_runners: int, num_processes: int):
             self._joins[self._actors[runner].join.remote()] = runner
 
     ray_env_runners.EnvRunner = EnvRunner
-    return SharedProcesses(spec, 0.1, Rules(num_env_runners), on_event=lambda event: None)
+    return SharedProcesses
 
 
 def main() -> None:
@@ -56,23 +54,18 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4, help="that the runners share")
     parser.add_argument("--repetitions", type=int, default=9)
     options = parser.parse_args()
-    info = inspect_env(EnvSpec("CartPole-v1"))
-    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
-    weights = initial_weights(policy.layer_sizes, seed=0)
-    spec = env_runner_spec(TrainConfig(env_reuse="always"), policy)
+    policy, weights = untrained()
+    config = TrainConfig(env_reuse="always")
     with ray_cluster(None):
+        make_group = shared_processes(options.processes)
         for num_env_runners in options.num_env_runners:
-            group = make_group(spec, num_env_runners, options.processes)
-            group.wait_for(num_env_runners)
             cpu, wall = [], []
-            for iteration in range(options.repetitions + 2):
-                tasks = tasks_of_iteration(iteration, options.tasks, 1, iteration)
-                cpu_before, start = time.process_time(), time.perf_counter()
-                group.add(tasks, weights)
-                group.collect(tasks)
-                cpu.append(1000 * (time.process_time() - cpu_before) / options.tasks)
-                wall.append(1000 * (time.perf_counter() - start) / options.tasks)
-            group.close()
+            with ray_runners(config, policy, num_env_runners, 0.1, make_group=make_group) as group:
+                for iteration in range(options.repetitions + 2):
+                    cpu_before = time.process_time()
+                    seconds = seconds_to_play(group, iteration, options.tasks, weights)
+                    cpu.append(1000 * (time.process_time() - cpu_before) / options.tasks)
+                    wall.append(1000 * seconds / options.tasks)
             cpu, wall = cpu[2:], wall[2:]  # the first ones warm up
             print(
                 f"{options.tasks} tasks over {num_env_runners} runners that answer at once: "

@@ -1,7 +1,6 @@
 """Whether a run that is killed at random moments, and resumed each time, is the run that never was."""
 
 import argparse
-import json
 import random
 import signal
 import subprocess
@@ -10,6 +9,8 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+from benchmarks.common import metrics, result, start_distpg
 
 # What may differ: times, and how many runners there were.
 IGNORED = {
@@ -31,18 +32,12 @@ AFTER = "after the end"
 
 
 def content(run: Path) -> tuple[list[dict], str, str]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    kept = [{key: value for key, value in line.items() if key not in IGNORED} for line in lines]
-    digest = json.loads((run / "result.json").read_text())["weights_digest"]
-    return kept, (run / "episodes.csv").read_text(), digest
+    kept = [{key: value for key, value in line.items() if key not in IGNORED} for line in metrics(run)]
+    return kept, (run / "episodes.csv").read_text(), result(run)["weights_digest"]
 
 
 def distpg(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "distpg", *arguments, "--quiet"],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    return start_distpg(*arguments, stderr=subprocess.PIPE)
 
 
 def checked(process: subprocess.Popen[bytes], number: int | None = None) -> bool:

@@ -5,12 +5,12 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import distpg  # before torch: it pins the arithmetic
+from benchmarks.common import memory_mib
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import PolicySpec, initial_weights, preferences
@@ -100,12 +100,6 @@ def peak_mib(name: str, policy: PolicySpec, num_episodes: int, length: int) -> f
     for _ in range(2):
         update(batch)
     return max(0.0, memory_mib("VmHWM") - before)
-
-
-def memory_mib(what: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(what)]
-    return int(line.split()[1]) / 1024
 
 
 def main() -> None:

@@ -3,37 +3,11 @@
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-
-def resident_mib(process: int) -> float:
-    (line,) = [
-        line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS")
-    ]
-    return int(line.split()[1]) / 1024
-
-
-def descendants(process: int) -> list[int]:
-    parents = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    found = [process]
-    for candidate in found:
-        found += [child for child, parent in parents.items() if parent == candidate]
-    return found[1:]
-
-
-def runners(process: int) -> list[int]:
-    names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in descendants(process)}
-    return [child for child, name in names.items() if name.startswith(b"ray::EnvRunner")]
+from benchmarks.common import env_runner_processes, memory_mib, start_distpg
 
 
 def main() -> None:
@@ -42,19 +16,16 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory, "run")
-        command = [sys.executable, "-m", "distpg", "train", "--num-env-runners", "2", "--quiet"]
         limits = ["--stop-return", "none", "--max-env-steps", "none", "--max-episode-steps", "60"]
-        process = subprocess.Popen(
-            [*command, *limits, "--max-iterations", str(options.iterations + 200), "--run-dir", str(run)],
-            env={**os.environ},
-        )
+        limits += ["--max-iterations", str(options.iterations + 200)]
+        process = start_distpg("train", "--num-env-runners", "2", "--run-dir", str(run), *limits)
         seen = {}
         for mark in (options.iterations // 10, options.iterations):
             while not (run / "metrics.jsonl").exists() or iterations(run) < mark:
                 time.sleep(0.2)
-            sizes = {"driver": resident_mib(process.pid)}
-            for number, runner in enumerate(sorted(runners(process.pid))):
-                sizes[f"runner {number}"] = resident_mib(runner)
+            sizes = {"driver": memory_mib("VmRSS", process.pid)}
+            for number, runner in enumerate(env_runner_processes({process.pid})):
+                sizes[f"runner {number}"] = memory_mib("VmRSS", runner)
             seen[mark] = sizes
         process.wait()
     first, last = seen.values()

@@ -1,14 +1,11 @@
 """Whether every policy learns with every baseline and kind of return: steps to solve, or how far it came."""
 
-import argparse
 import itertools
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from benchmarks.common import metrics, parser_of_runs, train
 
 POLICIES = ("linear", "polynomial", "mlp")
 BASELINES = ("none", "episode", "batch", "timestep", "value")
@@ -22,13 +19,9 @@ LEARNING_RATES = {("mlp", "none"): "0.005"}
 
 
 def run(directory: Path, seed: int, options: list[str]) -> dict:
-    # In one process each: no number of runners changes the result.
-    command = [sys.executable, "-m", "distpg", "train", "--num-env-runners", "0", "--quiet"]
-    subprocess.run([*command, "--seed", str(seed), "--run-dir", str(directory), *options], check=True)
-    result = json.loads((directory / "result.json").read_text())
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    means = [json.loads(line)["episode_return_mean_100"] for line in lines]
-    return {**result, "first": means[24] if len(means) > 24 else means[-1], "best": max(means)}
+    found = train(directory, seed, options)
+    means = [line["episode_return_mean_100"] for line in metrics(directory)]
+    return {**found, "first": means[24] if len(means) > 24 else means[-1], "best": max(means)}
 
 
 def options_of(policy: str, baseline: str, returns: str) -> list[str]:
@@ -44,9 +37,7 @@ def describe(result: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=f"{__doc__} Other options go to `distpg train`.")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS - 1")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    parser = parser_of_runs(__doc__, seeds=3)
     parser.add_argument("--max-env-steps", type=int, default=300_000)
     options, others = parser.parse_known_args()
     print("In each cell: thousands of environment steps to solve; unsolved: mean return of 100 episodes,")

@@ -2,15 +2,10 @@
 
 import argparse
 import statistics
-import time
 
+from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
-from distpg.core.policies import PolicySpec, initial_weights
-from distpg.core.tasks import tasks_of_iteration
-from distpg.dispatch.messages import Rules
-from distpg.environments.envs import EnvSpec, inspect_env
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import env_runner_spec
 
 
 def main() -> None:
@@ -20,31 +15,19 @@ def main() -> None:
     parser.add_argument("--num-env-runners", type=int, default=2)
     options = parser.parse_args()
 
-    info = inspect_env(EnvSpec("CartPole-v1"))
-    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
-    weights = initial_weights(policy.layer_sizes, seed=0)
+    policy, weights = untrained()
     beyond, sampling = [], []
     with ray_cluster(None) as cluster:
-        from distpg.on_ray.group import RayEnvRunnerGroup
-
         cpus = min(1.0, cluster.num_cpus / options.num_env_runners)
-        spec = env_runner_spec(TrainConfig(), policy)
-        group = RayEnvRunnerGroup(spec, cpus, Rules(options.num_env_runners), on_event=lambda event: None)
-        group.wait_for(options.num_env_runners)
-        for iteration in range(options.iterations + 20):
-            tasks = tasks_of_iteration(iteration, options.episodes_per_iteration, 1, iteration)
-            before = dict(group.times.sampling_s)
-            start = time.perf_counter()
-            group.add(tasks, weights)
-            group.collect(tasks)
-            wall = time.perf_counter() - start
-            slower = max(
-                seconds - before.get(runner, 0.0) for runner, seconds in group.times.sampling_s.items()
-            )
-            if iteration >= 20:  # the first ones warm up
-                beyond.append(1000 * (wall - slower))
-                sampling.append(1000 * slower)
-        group.close()
+        with ray_runners(TrainConfig(), policy, options.num_env_runners, cpus) as group:
+            for iteration in range(options.iterations + 20):
+                before = dict(group.times.sampling_s)
+                wall = seconds_to_play(group, iteration, options.episodes_per_iteration, weights)
+                after = group.times.sampling_s
+                slower = max(seconds - before.get(runner, 0.0) for runner, seconds in after.items())
+                if iteration >= 20:  # the first ones warm up
+                    beyond.append(1000 * (wall - slower))
+                    sampling.append(1000 * slower)
     quartiles = statistics.quantiles(beyond, n=4)
     print(
         f"{options.iterations} iterations of {options.episodes_per_iteration} episodes over "

@@ -6,15 +6,10 @@ import time
 
 import gymnasium
 
-from distpg.config.train_config import TrainConfig
+from benchmarks.common import untrained
 from distpg.core.policies import PolicySpec, Weights, initial_weights
 from distpg.core.seeding import environment_seed
-from distpg.environments.envs import (
-    EnvSpec,
-    inspect_env,
-    make_env,
-    without_wrappers,
-)
+from distpg.environments.envs import EnvSpec, inspect_env, make_env, without_wrappers
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 
 EPISODES = 256
@@ -60,10 +55,10 @@ def main() -> None:
     options = parser.parse_args()
     spec = EnvSpec(options.env_id)
     info = inspect_env(spec)
-    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
+    policy, first_weights = untrained(options.env_id)
     sampler = GymnasiumSampler(spec, policy, seed=0)
     env = make_env(spec)
-    policies = {"untrained": initial_weights(policy.layer_sizes, seed=0)}
+    policies = {"untrained": first_weights}
     if options.env_id == "CartPole-v1":
         policies["upright"] = upright(policy)
     for name, weights in policies.items():

@@ -1,18 +1,17 @@
 """Many runners of a sleeping environment against one, and at several policy lags against the simulator."""
 
 import argparse
-import contextlib
 import time
 
+from distpg.training.collector import Collector
+
+from benchmarks.common import ray_runners
 from distpg.config.train_config import TrainConfig, resolve_config
 from distpg.core.policies import PolicySpec, initial_weights
 from distpg.core.seeding import environment_seed
-from distpg.dispatch.messages import Rules
 from distpg.environments.envs import env_spec, make_env
 from distpg.environments.sleep_env import ENV_ID
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import env_runner_spec
-from distpg.training.collector import Collector
 from tests.faults.simulator import utilisation_of
 
 POLICY = PolicySpec(1, 2, (8,))
@@ -36,15 +35,8 @@ def configuration(
     )
 
 
-@contextlib.contextmanager
 def group_of(runners: int, config: TrainConfig):
-    from distpg.on_ray.group import RayEnvRunnerGroup
-
-    rules = Rules(num_runners=runners, start_timeout_s=300)
-    group = RayEnvRunnerGroup(env_runner_spec(config, POLICY), 1 / 32, rules, on_event=lambda event: None)
-    group.wait_for(runners)
-    with contextlib.closing(group):
-        yield group
+    return ray_runners(config, POLICY, runners, 1 / 32, start_timeout_s=300)
 
 
 def measured(config: TrainConfig, group, start: int, first: int, last: int) -> tuple[float, float]:

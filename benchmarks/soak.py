@@ -12,28 +12,20 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.chaos import Chaos
+from benchmarks.common import digests, metrics, start_distpg
 
 # Without a baseline every iteration has something to learn, also at the top.
 OPTIONS = [
     *("--env-id", "benchmarks.chaos:ChaosCartPole-v0", "--env-reuse", "always"),
     *("--baseline", "none", "--lr", "0.001", "--episodes-per-iteration", "12"),
-    *(
-        "--stop-return",
-        "none",
-        "--max-env-steps",
-        "none",
-        "--checkpoint-every",
-        "200",
-        "--audit-every",
-        "200",
-    ),
+    *("--stop-return", "none", "--max-env-steps", "none"),
+    *("--checkpoint-every", "200", "--audit-every", "200"),
 ]
 
 
 def start(run: Path, order: Path, *options: str) -> subprocess.Popen[bytes]:
     kwargs = json.dumps({"order": str(order)})
-    command = [sys.executable, "-m", "distpg", "train", "--quiet", "--run-dir", str(run)]
-    return subprocess.Popen([*command, *OPTIONS, "--env-kwargs", kwargs, *options], start_new_session=True)
+    return start_distpg("train", "--run-dir", str(run), *OPTIONS, "--env-kwargs", kwargs, *options)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -43,17 +35,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_iteration(run: Path, process: subprocess.Popen[bytes]) -> None:
-    while not metrics(run):
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_bytes().endswith(b"\n"):
         if process.poll() is not None:
             raise SystemExit("training did not start")
         time.sleep(0.1)
-
-
-def metrics(run: Path) -> list[dict]:
-    try:
-        return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    except (FileNotFoundError, ValueError):
-        return []
 
 
 def steps_per_s(run: Path, seconds: float) -> float:
@@ -97,10 +82,10 @@ def main() -> None:
         cluster.shutdown()
         order.unlink(missing_ok=True)
         report(chaos, calm, stormy, stormy_s, options.minutes)
-        disturbed = [line["weights_digest"] for line in metrics(stormy)]
+        disturbed = digests(stormy)
         print(f"playing the same {len(disturbed)} iterations again, undisturbed ...", flush=True)
         start(again, order, "--num-env-runners", "0", "--max-iterations", str(len(disturbed))).wait()
-        equal = disturbed == [line["weights_digest"] for line in metrics(again)]
+        equal = disturbed == digests(again)
         print(
             f"digests of all {len(disturbed)} iterations ({len(set(disturbed))} different ones): "
             f"{'equal' if equal else 'DIFFERENT'}"

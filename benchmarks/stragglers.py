@@ -3,39 +3,26 @@
 import argparse
 import statistics
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.common import ray_runners, seconds_to_play
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event
 from distpg.core.policies import PolicySpec, initial_weights
-from distpg.core.tasks import tasks_of_iteration
-from distpg.dispatch.messages import Rules
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import env_runner_spec
 
 
 def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list[float], Counter]:
-    from distpg.on_ray.group import RayEnvRunnerGroup
-
     env_id, kwargs = "distpg/Sleep-v0", {"step_ms": options.step_ms}
     if slow_marker is not None:
         env_id, kwargs["slow_marker"] = "benchmarks.chaos:Straggles-v0", str(slow_marker)
     policy = PolicySpec(1, 2)
     config = TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always")
     events: list[Event] = []
-    group = RayEnvRunnerGroup(env_runner_spec(config, policy), 0.1, Rules(num_runners=4), events.append)
-    group.wait_for(4)
     weights = initial_weights(policy.layer_sizes, 0)
-    found = []
-    for iteration in range(options.iterations + 1):
-        start = time.perf_counter()
-        tasks = tasks_of_iteration(iteration, 64, 1, 0)
-        group.add(tasks, weights)
-        group.collect(tasks)
-        found.append(time.perf_counter() - start)
-    group.close()
+    with ray_runners(config, policy, 4, 0.1, events.append) as group:
+        found = [seconds_to_play(group, i, 64, weights) for i in range(options.iterations + 1)]
     return found, Counter(event.kind for event in events)
 
 

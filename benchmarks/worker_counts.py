@@ -1,13 +1,13 @@
 """Whether every iteration's weights are the same at any number of runners."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import distpg
+from benchmarks.common import digests
 from benchmarks.methods import BASELINES, METHODS
 from distpg.on_ray.cluster import RayCluster, cpus_per_env_runner, ray_cluster
 
@@ -29,7 +29,8 @@ def cases() -> Iterator[dict]:
         yield {"policy": policy, "baseline": baseline, "returns": returns}
 
 
-def digests(cluster: RayCluster, directory: Path, number: int, options: dict) -> list[str]:
+def trained(cluster: RayCluster, directory: Path, number: int, options: dict) -> list[str]:
+    """The digests of a run at this number of runners."""
     run = directory / str(number)
     cpus = cpus_per_env_runner(cluster, max(number, 1), 1.0)
     distpg.train(
@@ -37,7 +38,7 @@ def digests(cluster: RayCluster, directory: Path, number: int, options: dict) ->
             num_env_runners=number, cpus_per_env_runner=cpus, run_dir=str(run), checkpoint_every=0, **options
         )
     )
-    return [json.loads(line)["weights_digest"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return digests(run)
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
             if options.only not in (None, "methods" if "policy" in case else "sizes"):
                 continue
             found = [
-                digests(cluster, Path(directory, str(index)), number, {**common, **case})
+                trained(cluster, Path(directory, str(index)), number, {**common, **case})
                 for number in options.num_env_runners
             ]
             equal = all(other == found[0] for other in found)

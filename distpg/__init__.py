@@ -12,17 +12,17 @@ pin_numerics()
 
 if TYPE_CHECKING:
     from distpg.config.train_config import TrainConfig as TrainConfig
-    from distpg.runs.policy import Policy as Policy
-    from distpg.runs.policy import load_policy as load_policy
     from distpg.runs.results import Result as Result
+    from distpg.training.policy import Policy as Policy
+    from distpg.training.policy import load_policy as load_policy
     from distpg.training.trainer import resume as resume
     from distpg.training.trainer import train as train
 
 _PUBLIC = {
-    "Policy": "distpg.runs.policy",
+    "Policy": "distpg.training.policy",
     "Result": "distpg.runs.results",
     "TrainConfig": "distpg.config.train_config",
-    "load_policy": "distpg.runs.policy",
+    "load_policy": "distpg.training.policy",
     "resume": "distpg.training.trainer",
     "train": "distpg.training.trainer",
 }

@@ -1,15 +1,22 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from distpg.core.episodes import EpisodeBatch
+from distpg.core.events import OnEvent
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.tasks import Task
+from distpg.dispatch.messages import Rules
 from distpg.environments.envs import EnvSpec, inspect_env
 from distpg.on_ray.cluster import ray_cluster
+from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup
+
+if TYPE_CHECKING:
+    from distpg.on_ray.group import RayEnvRunnerGroup
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,5 +64,17 @@ def make_batch(
 
 def collect(group: EnvRunnerGroup, tasks: Sequence[Task], weights: Weights) -> EpisodeBatch:
     """The episodes of an iteration, as without policy lag."""
-    group.add(tasks, weights)
-    return group.collect(tasks)
+    return group.collect(group.add(tasks, weights))
+
+
+FEW_CPUS = 0.05
+
+
+def ray_group(
+    spec: EnvRunnerSpec, num_env_runners: int, on_event: OnEvent = lambda event: None
+) -> "RayEnvRunnerGroup":
+    """Runners that ask for few CPUs, so that many fit."""
+    from distpg.on_ray.actor import new_actors
+    from distpg.on_ray.group import RayEnvRunnerGroup
+
+    return RayEnvRunnerGroup(spec, Rules(num_env_runners), new_actors(spec, FEW_CPUS), on_event)

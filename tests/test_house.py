@@ -1,6 +1,7 @@
 """The rules of the house, read from the code's own imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,29 @@ def test_imports_point_down(module: Path) -> None:
         assert package != "ray" or wing == "on_ray", f"{wing} imports ray"
         assert wing != "dispatch" or package != "distpg" or target in ("dispatch", "core"), name
         assert wing != "core" or package not in ("torch", "numba", "gymnasium"), name
+
+
+def imported_wings(wing: str) -> list[str]:
+    """The other wings that a wing imports, from the top."""
+    names = {name for module in MODULES if wing_of(module) == wing for name in imports(module)}
+    targets = {name.split(".")[1] for name in names if name.startswith("distpg.")}
+    return [target for target in WINGS if target in targets - {wing}]
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_contributing_has_the_arrows(wing: str) -> None:
+    """CONTRIBUTING.md's table is the code's own."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*)\|$", text, flags=re.MULTILINE)
+    (purpose,) = [purpose for name, purpose, _ in rows if name == wing]
+    arrows = ", ".join(f"`{name}`" for name in imported_wings(wing))
+    right = f"| `{wing}` | {purpose} | {arrows or '-'} |"
+    assert right in text.splitlines(), f"CONTRIBUTING.md should have this row:\n{right}"
+
+
+def test_contributing_has_the_wings_from_the_top() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE) == WINGS
 
 
 def loaded_by(statement: str) -> str:

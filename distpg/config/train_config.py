@@ -117,6 +117,8 @@ class TrainConfig:
     """Make environments once, or anew for each task or episode; auto: as rarely as nothing changes by it"""
     compile_cache: bool = True
     """Whether compiled code is kept in the user's cache directory, for the next start"""
+    record_dispatch: str | None = None
+    """File for all that is told to and ordered by whoever hands out the tasks, to be replayed after a hang"""
     learner_threads: int = 1
     """Threads of the gradient computation; they help with wide layers and many thousand steps an iteration"""
 
@@ -213,7 +215,7 @@ _FREE = frozenset(
         *("num_env_runners", "min_env_runners", "cpus_per_env_runner", "address"),
         *("sample_timeout_s", "env_start_timeout_s", "max_task_retries", "recycle_runner_after"),
         *("audit_every", "allow_mixed", "checkpoint_every", "keep_checkpoints", "run_dir"),
-        *("compile_cache", "learner_threads"),
+        *("compile_cache", "learner_threads", "record_dispatch"),
     }
 )
 # What says how far a run goes. It may be raised: the iterations so far stay as they are.

@@ -25,6 +25,9 @@ class EpisodeBatch:
         terminated: bool[E]; False where the time limit cut the episode.
         weights_seq_no: How many updates had made the weights that played the episodes.
         log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
+        rewards: float32[N], where asked for.
+        final_observations: float32[E, ...], where asked for.
+        action_masks: bool[N, number of actions], where the environment has them.
     """
 
     observations: NDArray[np.float32]
@@ -36,6 +39,9 @@ class EpisodeBatch:
     terminated: NDArray[np.bool_]
     weights_seq_no: int
     log_probs: NDArray[np.float32] | None = None
+    rewards: NDArray[np.float32] | None = None
+    final_observations: NDArray[np.float32] | None = None
+    action_masks: NDArray[np.bool_] | None = None
 
     @property
     def num_steps(self) -> int:

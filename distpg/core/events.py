@@ -27,6 +27,11 @@ class Event:
     def __init_subclass__(cls, kind: str | None = None) -> None:
         cls.kind = kind or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
+    @property
+    def why_not(self) -> str | None:
+        """Why the run is not reproducible because of this; None where it is as before."""
+        return str(vars(self)["why"]) if self.speaks_against else None
+
     def record(self) -> dict[str, Any]:
         """As events.jsonl holds it, but for the time."""
         return {"event": self.kind, **asdict(self)}

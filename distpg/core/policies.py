@@ -96,6 +96,15 @@ def flat_products(size: int, degree: int) -> NDArray[np.int64]:
     return np.concatenate(pairs)
 
 
+def weight_shapes(layer_sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """By name: ``layers.<i>.weight`` has (outputs, inputs), ``layers.<i>.bias`` (outputs,)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(layer_sizes)):
+        shapes[f"layers.{layer}.weight"] = (outputs, inputs)
+        shapes[f"layers.{layer}.bias"] = (outputs,)
+    return shapes
+
+
 def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0) -> Weights:
     """Weights and biases uniform in +-1/sqrt(inputs of the layer), PyTorch's default for linear layers.
 

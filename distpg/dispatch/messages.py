@@ -1,14 +1,28 @@
-"""What the dispatcher is told, what it orders, and the rules it goes by."""
+"""What the dispatcher is told (reports), what it orders (commands), and the rules it goes by: plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from distpg.core.tasks import Task
 
 RunnerId = int
+
+
+@dataclass(frozen=True)
+class Added:
+    """The tasks of an iteration, to be done after those added before; the audited ones by two runners."""
+
+    tasks: tuple[Task, ...]
+    audited: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grown:
+    """There is room for this many runners. If that is fewer than before, lost machines may come back."""
+
+    num_runners: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class TimePassed:
     """Nothing happened."""
 
 
-Event = Placed | Joined | Answered | Skipped | Heard | Died | TimePassed
+Report = Added | Grown | Placed | Joined | Answered | Skipped | Heard | Died | TimePassed
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,6 @@ class Rules:
         waits_for_room: Whether a runner may wait for its CPUs, for as long as it takes a cluster to grow.
         max_task_retries: Runners that a task may kill before its episodes are played one by one.
         recycle_after: Episodes after which a runner is replaced.
-        audited: Which of these tasks are played twice and compared.
     """
 
     num_runners: int = 1
@@ -156,4 +169,3 @@ class Rules:
     waits_for_room: bool = False
     max_task_retries: int = 3
     recycle_after: int | None = None
-    audited: Callable[[Sequence[Task]], Collection[Task]] = lambda tasks: ()

@@ -1,56 +1,31 @@
-"""The adapter between the dispatcher and Ray actors."""
+"""The adapter between the dispatcher and Ray actors: what Ray says becomes reports, commands become calls."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from typing_extensions import override
 
 from distpg.core import events
 from distpg.core.episodes import EpisodeBatch, concatenate
 from distpg.core.policies import Weights
-from distpg.core.tasks import Task
+from distpg.core.tasks import Task, audited
+from distpg.dispatch import messages
 from distpg.dispatch.dispatcher import Dispatcher
-from distpg.dispatch.messages import (
-    Accept,
-    Answered,
-    Ask,
-    Command,
-    Died,
-    Differ,
-    Event,
-    GiveUp,
-    Heard,
-    Joined,
-    Placed,
-    Rules,
-    Search,
-    Send,
-    Skipped,
-    Start,
-    Stop,
-    TimePassed,
-    Withdraw,
-)
-from distpg.errors import (
-    ClusterError,
-    DistpgError,
-    EnvRunnersError,
-    EpisodeError,
-)
-from distpg.on_ray.actor import (
-    Admission,
-    EnvRunner,
-    Introduction,
-    decode_answer,
-    encode,
-)
+from distpg.dispatch.flight_recorder import Handle, recorded
+from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
+from distpg.on_ray.actor import Introduction, decode_answer, encode
+from distpg.on_ray.admission import Admission
 from distpg.on_ray.metrics import RayMetrics
-from distpg.sampling.env_runner import Answer, EnvRunnerSpec
-from distpg.sampling.group import CollectTimes, answers_differ
+from distpg.on_ray.remote_runner import RemoteRunner, cause_of, in_a_line
+from distpg.sampling.env_runner import EnvRunnerSpec
+from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ
+from distpg.system.files import storage_error
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store; a larger one is stored once and fetched by each node.
@@ -62,80 +37,76 @@ _LOOK_FOR_ROOM_S = 2.0
 _FEW_CALLS = 8
 
 
-class _Call(NamedTuple):
-    """A call in flight: what Ray will give for it, its number, and its tasks."""
-
-    reference: Any
-    number: int
-    tasks: tuple[Task, ...]
+# What a runner was asked: whether it has its process, who it is, how far it is, or to play.
+_Question = Literal["placed", "join", "heartbeat", "call"]
 
 
-class RayEnvRunnerGroup:
-    """EnvRunners as Ray actors, each with a call that it works on and at most one that waits behind it."""
+class RayEnvRunnerGroup(EnvRunnerGroup):
+    """EnvRunners as Ray actors, each with a call that it works on and at most one that waits behind it.
+
+    Args:
+        rules: The dispatcher's.
+        new_actor: Starts the actor of the runner with this number, as ``actor.new_actors`` gives it.
+        audit_every: About one task in so many is played twice and compared; 0: none.
+        allow_mixed: Use runners whose arithmetic or environment differs, instead of refusing them.
+        is_reproducible: Whether the environment is, as far as is known.
+        room: Tells how many runners there is room for, from time to time; more are started then.
+        run: Name of the run for the cluster's metrics; None: it publishes none.
+        record: Where all that the dispatcher is told and orders is written.
+    """
 
     def __init__(
         self,
         spec: EnvRunnerSpec,
-        num_cpus_per_env_runner: float,
-        rules: Rules,
+        rules: messages.Rules,
+        new_actor: Callable[[int], Any],
         on_event: events.OnEvent,
+        *,
+        audit_every: int = 0,
         allow_mixed: bool = False,
         is_reproducible: bool = True,
         room: Callable[[], int] | None = None,
         run: str | None = None,
+        record: TextIO | None = None,
     ) -> None:
-        """Start runners.
-
-        Args:
-            room: Tells how many runners there is room for, from time to time; more are started then.
-            run: Name of the run for the cluster's metrics; None: it publishes none.
-        """
         self._spec = spec
-        self._allow_mixed = allow_mixed
-        self._admission = Admission(spec, is_reproducible, on_event)
-        # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
-        remote = ray.remote(
-            num_cpus=num_cpus_per_env_runner,
-            max_restarts=0,
-            max_task_retries=0,
-            concurrency_groups={"heartbeat": 1},
-        )
-        self._actor_class = remote(EnvRunner)
+        self._new_actor = new_actor
         self._on_event = on_event
-        self._dispatcher = Dispatcher(rules)
+        self._audit_every = audit_every
+        self._allow_mixed = allow_mixed
         self._room = room
+        self._record = record
+        self._admission = Admission(spec.policy, is_reproducible, on_event)
+        self._dispatcher = Dispatcher(rules)
+        self._advise: Handle = self._dispatcher.handle
+        if record is not None:
+            self._advise = recorded(self._dispatcher, rules, record)
         self._metrics = None if run is None else RayMetrics(run)
-        self._next_look = 0.0
-        self._actors: dict[int, Any] = {}
-        self._placements: dict[Any, int] = {}
-        self._joins: dict[Any, int] = {}
-        self._calls: dict[Any, tuple[int, tuple[Task, ...]]] = {}
-        # Looked at only once the call before was, so that a runner's answers are taken in their order.
-        self._calls_ahead: dict[int, _Call] = {}
-        self._num_calls = 0
-        self._heartbeats: dict[Any, int] = {}
-        self._steps_before: dict[int, int] = {}
+        self._runners: dict[int, RemoteRunner] = {}
+        # What Ray will give, in the order in which it was asked for; of those gone since it means nothing.
+        self._awaited: dict[Any, tuple[_Question, RemoteRunner]] = {}
         # Encoded, or where the object store has them encoded, by the number of updates that made them.
         self._weights: dict[int, Any] = {}
+        self._open: dict[Ticket, None] = {}
         self._latest: dict[Task, EpisodeBatch] = {}
         self._accepted: dict[Task, EpisodeBatch] = {}
         self._failures: dict[Task, EpisodeError] = {}
         self._given_up: list[tuple[Task, DistpgError]] = []
-        self._num_started = 0
+        self._num_calls = self._num_started = 0
         self._any_joined = False
         self._last_words = ""
-        self._next_tick = 0.0
+        self._next_tick = self._next_look = 0.0
         self.times = CollectTimes()
-        self._handle(TimePassed())
+        self._report(messages.TimePassed())
 
     @property
+    @override
     def num_healthy(self) -> int:
-        """Runners that have joined and not died."""
         return self._dispatcher.num_ready
 
     @property
+    @override
     def num_restarts(self) -> int:
-        """Runners replaced since the start."""
         return max(0, self._num_started - self._dispatcher.num_runners)
 
     def wait_for(self, num_env_runners: int) -> None:
@@ -147,20 +118,24 @@ class RayEnvRunnerGroup:
         while self.num_healthy < num_env_runners:
             self._wait()
 
-    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
-        """As :class:`distpg.sampling.group.EnvRunnerGroup`."""
+    @override
+    def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
+        ticket = Ticket(tuple(tasks))
         seq_no = tasks[0].weights_seq_no
         if seq_no not in self._weights:
             start = time.perf_counter()
             encoded = encode(weights)
             self._weights[seq_no] = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
             self.times.broadcast_s += time.perf_counter() - start
-        self._apply(self._dispatcher.add(tasks, time.monotonic()))
+        self._open[ticket] = None
+        twice = audited(tasks, self._spec.seed, self._audit_every)
+        self._report(messages.Added(ticket.tasks, tuple(sorted(twice))))
+        return ticket
 
-    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
-        """As :class:`distpg.sampling.group.EnvRunnerGroup`."""
-        first, last = tasks[0], tasks[-1]
-        waiting = list(tasks)
+    @override
+    def collect(self, ticket: Ticket) -> EpisodeBatch:
+        first, last = ticket.tasks[0], ticket.tasks[-1]
+        waiting = list(ticket.tasks)
         while waiting:
             while waiting and self._dispatcher.is_finished(waiting[-1]):
                 waiting.pop()
@@ -170,44 +145,44 @@ class RayEnvRunnerGroup:
                     raise error
             if waiting:
                 self._wait()
-        for outdated in [seq_no for seq_no in self._weights if seq_no < first.weights_seq_no]:
+        del self._open[ticket]
+        needed = {other.tasks[0].weights_seq_no for other in self._open}
+        for outdated in self._weights.keys() - needed:
             del self._weights[outdated]
-        return concatenate([self._accepted.pop(task) for task in tasks])
+        return concatenate([self._accepted.pop(task) for task in ticket.tasks])
 
+    @override
     def publish(self, metrics: Mapping[str, Any]) -> None:
-        """As :class:`distpg.sampling.group.EnvRunnerGroup`."""
         if self._metrics is not None:
             self._metrics.publish(metrics)
 
+    @override
     def close(self) -> None:
-        """End the runners; work in flight is lost."""
-        for actor in self._actors.values():
-            ray.kill(actor)
-        calls = (self._calls, self._calls_ahead, self._heartbeats)
-        for known in (self._actors, self._placements, self._joins, *calls):
-            known.clear()
+        for runner in self._runners.values():
+            ray.kill(runner.actor)
+        self._runners.clear()
+        self._awaited.clear()
+
+    # What Ray says becomes reports.
 
     def _wait(self) -> None:
         """Wait until something happens, and do what the dispatcher makes of it."""
-        waiting = [*self._calls, *self._heartbeats, *self._joins, *self._placements]
-        finished: list[Any] = []
-        if waiting:
-            finished = self._first_finished(waiting)
+        if self._awaited:
+            for reference in self._first_finished(list(self._awaited)):
+                if (report := self._report_of(reference)) is not None:
+                    self._report(report)
         else:
             time.sleep(_WAIT_S)  # every runner is gone, and the next one is not due yet
-        for reference in finished:
-            event = self._event_of(reference)
-            if event is not None:
-                self._handle(event)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _WAIT_S
             self._look_for_room()
-            self._handle(TimePassed())
+            self._report(messages.TimePassed())
 
     def _look_for_room(self) -> None:
         if self._room is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_FOR_ROOM_S
-            self._dispatcher.grow(self._room())
+            if (room := self._room()) > self._dispatcher.num_runners:
+                self._report(messages.Grown(room))
 
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
@@ -215,180 +190,157 @@ class RayEnvRunnerGroup:
             if finished and len(waiting) > _FEW_CALLS:
                 finished = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
         except (RayError, ConnectionError) as error:
-            line = " ".join(str(error).split())[:300]
             raise ClusterError(
-                f"the Ray cluster is gone: {line}", "Start it again, then: distpg resume RUN."
+                f"the Ray cluster is gone: {in_a_line(error)}", "Start it again, then: distpg resume RUN."
             ) from error
         return finished
 
-    def _handle(self, event: Event) -> None:
-        self._apply(self._dispatcher.handle(event, time.monotonic()))
-        self._latest.clear()  # what was not accepted at once never will be
-
-    def _event_of(self, reference: Any) -> Event | None:
-        """What a finished call means; None where it means nothing any more."""
-        tasks: tuple[Task, ...] = ()
-        if reference in self._calls:
-            runner, tasks = self._calls.pop(reference)
-            if (following := self._calls_ahead.pop(runner, None)) is not None:
-                self._calls[following.reference] = (runner, following.tasks)
-        elif reference in self._joins:
-            runner = self._joins.pop(reference)
-        elif reference in self._heartbeats:
-            return self._heard(self._heartbeats.pop(reference), reference)
-        elif reference in self._placements:
-            return Placed(self._placements.pop(reference))  # if it died instead, its join says so
-        else:
-            return None  # its runner was stopped since
-        if runner not in self._actors:
-            return None
+    def _report_of(self, reference: Any) -> messages.Report | None:
+        """What an answer of Ray's means; None where it means nothing any more."""
+        question, runner = self._awaited.pop(reference)
+        if runner.number not in self._runners:
+            return None  # it was stopped since
+        if question == "placed":
+            return messages.Placed(runner.number)  # if it died instead, its join says so
         try:
             result = ray.get(reference)
-        except RayTaskError as error:
-            if tasks or not self._any_joined:
-                raise _cause(error) from error
-            return self._refuse(runner, f"it cannot start: {_cause(error)}")
         except RayError as error:
-            return self._death(runner, tasks, error)
-        if not tasks:
-            return self._joined(runner, result)
-        return self._answered(runner, tasks, decode_answer(result)) if result else Skipped(runner)
+            return self._fault(question, runner, error)
+        match question:
+            case "join":
+                return self._joined(runner, result)
+            case "heartbeat":
+                return messages.Heard(runner.number, result - runner.steps_before)
+            case "call":
+                return self._answered(runner, result)
 
-    def _joined(self, runner: int, introduction: Introduction) -> Event:
+    def _joined(self, runner: RemoteRunner, introduction: Introduction) -> messages.Report:
         why = self._admission.difference(introduction)
         if why is not None:
             if not self._allow_mixed:
                 return self._refuse(runner, why)
-            self._on_event(events.EnvRunnerMixed(runner, why))
+            self._on_event(events.EnvRunnerMixed(runner.number, why))
         self._any_joined = True
-        self._on_event(events.EnvRunnerJoined(runner))
-        return Joined(runner)
+        self._on_event(events.EnvRunnerJoined(runner.number))
+        return messages.Joined(runner.number)
 
-    def _refuse(self, runner: int, why: str) -> Died:
-        """Do without a runner, and start another, here or on another node."""
-        self._last_words = f"refused, since {why}"
-        self._on_event(events.EnvRunnerRefused(runner, " ".join(why.split())[:300]))
-        ray.kill(self._actors.pop(runner))
-        return Died(runner)
-
-    def _answered(self, runner: int, tasks: tuple[Task, ...], answer: Answer) -> Answered:
-        self.times.add_sampling(runner, answer.seconds)
+    def _answered(self, runner: RemoteRunner, result: bytes) -> messages.Report:
+        tasks = runner.returned()
+        self._await_call(runner)
+        if not result:
+            return messages.Skipped(runner.number)
+        answer = decode_answer(result)
+        self.times.add_sampling(runner.number, answer.seconds)
+        runner.steps_before += answer.steps
         for task, outcome in zip(tasks, answer.outcomes, strict=True):
             if isinstance(outcome, EpisodeBatch):
                 self._latest[task] = outcome
-                continue
-            self._failures[task] = outcome
-            self._on_event(events.EpisodeTriedElsewhere(outcome.episode, runner, outcome.message))
-        self._steps_before[runner] += answer.steps
-        return Answered(runner, answer.seconds, answer.steps, answer.digests)
-
-    def _heard(self, runner: int, reference: Any) -> Event | None:
-        if runner not in self._actors:
-            return None
-        try:
-            steps = ray.get(reference)
-        except RayError as error:
-            if any(runner == busy for busy, _ in self._calls.values()):
-                return None  # its death shows in its call too
-            return self._death(runner, (), error)
-        return Heard(runner, steps - self._steps_before[runner])
-
-    def _death(self, runner: int, tasks: tuple[Task, ...], error: Exception) -> Event | None:
-        if runner not in self._actors:
-            return None
-        # Unavailable ones may come back, to nobody's use.
-        ray.kill(self._actors.pop(runner))
-        self._last_words = " ".join(str(error).split())[:300]
-        self._on_event(events.EnvRunnerDied(runner, _first_episodes(tasks)))
-        return Died(runner)
-
-    def _apply(self, commands: Sequence[Command]) -> None:
-        for command in commands:
-            if isinstance(command, Send):
-                self._send(command)
-            elif isinstance(command, Accept):
-                self._accepted[command.task] = self._latest.pop(command.task)
-                self._failures.pop(command.task, None)
-            elif isinstance(command, Withdraw):
-                self._actors[command.runner].withdraw.remote(self._calls_ahead[command.runner].number)
-            elif isinstance(command, Ask):
-                self._heartbeats[self._actors[command.runner].heartbeat.remote()] = command.runner
-            elif isinstance(command, Start):
-                self._start(command.runner)
-            elif isinstance(command, Stop):
-                self._stop(command)
-            elif isinstance(command, Differ):
-                self._on_event(answers_differ(command.task, command.runners))
-            elif isinstance(command, Search):
-                self._on_event(events.TaskSearched(command.task.first_episode, command.task.num_episodes))
-            elif command.task is None:
-                raise self._surrender(command)
             else:
-                self._given_up.append((command.task, self._surrender(command)))
+                self._failures[task] = outcome
+                self._on_event(events.EpisodeTriedElsewhere(outcome.episode, runner.number, outcome.message))
+        return messages.Answered(runner.number, answer.seconds, answer.steps, answer.digests)
 
-    def _send(self, command: Send) -> None:
-        weights = self._weights[command.tasks[0].weights_seq_no]
+    def _fault(self, question: _Question, runner: RemoteRunner, error: RayError) -> messages.Report | None:
+        if isinstance(error, RayTaskError) and question != "heartbeat":
+            if question == "call" or not self._any_joined:
+                raise cause_of(error) from error
+            return self._refuse(runner, f"it cannot start: {cause_of(error)}")
+        if question == "heartbeat" and runner.call is not None:
+            return None  # its death shows in its call too
+        self._last_words = in_a_line(error)
+        self._on_event(events.EnvRunnerDied(runner.number, runner.first_episodes))
+        return self._gone(runner)
+
+    def _refuse(self, runner: RemoteRunner, why: str) -> messages.Report:
+        """Do without a runner, and start another, here or on another node."""
+        self._last_words = f"refused, since {why}"
+        self._on_event(events.EnvRunnerRefused(runner.number, in_a_line(why)))
+        return self._gone(runner)
+
+    def _gone(self, runner: RemoteRunner) -> messages.Died:
+        # One that is unavailable may come back, to nobody's use.
+        ray.kill(self._runners.pop(runner.number).actor)
+        return messages.Died(runner.number)
+
+    # Commands become calls.
+
+    def _report(self, report: messages.Report) -> None:
+        try:
+            commands = self._advise(report, time.monotonic())
+        except OSError as error:
+            assert self._record is not None
+            raise storage_error(Path(self._record.name), error) from error
+        for command in commands:
+            self._do(command)
+        self._latest.clear()  # what was not accepted at once never will be
+
+    def _do(self, command: messages.Command) -> None:
+        match command:
+            case messages.Send():
+                self._send(command)
+            case messages.Accept(task):
+                self._accepted[task] = self._latest.pop(task)
+                self._failures.pop(task, None)
+            case messages.Withdraw(number):
+                self._runners[number].withdraw_next()
+            case messages.Ask(number):
+                runner = self._runners[number]
+                self._awaited[runner.actor.heartbeat.remote()] = ("heartbeat", runner)
+            case messages.Start(number):
+                self._start(number)
+            case messages.Stop(number, why):
+                self._stop(number, why)
+            case messages.Differ(task, runners):
+                self._on_event(answers_differ(task, runners))
+            case messages.Search(task):
+                self._on_event(events.TaskSearched(task.first_episode, task.num_episodes))
+            case messages.GiveUp(None):
+                raise EnvRunnersError(
+                    f"no runner starts: {self._last_words or 'none was ready in time'}",
+                    "See --env-start-timeout-s and --allow-mixed; runners' logs are in Ray's session "
+                    "directory.",
+                )
+            case messages.GiveUp(Task() as task, "failed"):
+                self._given_up.append((task, self._failures[task]))
+            case messages.GiveUp(Task() as task):
+                self._given_up.append((task, self._deadly(task)))
+
+    def _send(self, command: messages.Send) -> None:
+        runner, tasks = self._runners[command.runner], command.tasks
         self._num_calls += 1
-        reference = self._actors[command.runner].answer_bytes.remote(
-            self._num_calls, encode(command.tasks), weights
-        )
-        if command.why == "ahead":
-            self._calls_ahead[command.runner] = _Call(reference, self._num_calls, command.tasks)
-        else:
-            self._calls[reference] = (command.runner, command.tasks)
+        runner.send(self._num_calls, tasks, self._weights[tasks[0].weights_seq_no], command.why == "ahead")
+        if command.why != "ahead":
+            self._await_call(runner)
         if command.why == "hedge":
-            self._on_event(events.TasksHedged(command.runner, _first_episodes(command.tasks)))
+            self._on_event(events.TasksHedged(runner.number, runner.first_episodes))
 
-    def _start(self, runner: int) -> None:
+    def _await_call(self, runner: RemoteRunner) -> None:
+        if runner.call is not None:
+            self._awaited[runner.call.reference] = ("call", runner)
+
+    def _start(self, number: int) -> None:
         self._num_started += 1
-        self._steps_before[runner] = 0
-        self._actors[runner] = self._actor_class.remote(self._spec)
-        self._placements[self._actors[runner].placed.remote()] = runner
-        self._joins[self._actors[runner].join.remote()] = runner
+        runner = self._runners[number] = RemoteRunner(number, self._new_actor(number))
+        self._awaited[runner.actor.placed.remote()] = ("placed", runner)
+        self._awaited[runner.actor.join.remote()] = ("join", runner)
 
-    def _stop(self, command: Stop) -> None:
-        ray.kill(self._actors.pop(command.runner))
-        if command.why != "recycled":
-            self._last_words = f"it made no step for too long ({command.why})"
-        lost: tuple[Task, ...] = ()
-        self._calls_ahead.pop(command.runner, None)
-        for reference, (runner, tasks) in list(self._calls.items()):
-            if runner == command.runner:
-                # Whatever it still answers comes too late.
-                del self._calls[reference]
-                lost = tasks
-        kinds = {
+    def _stop(self, number: int, why: Literal["silent", "not started", "recycled"]) -> None:
+        runner = self._runners.pop(number)
+        ray.kill(runner.actor)  # whatever it still answers comes too late
+        if why != "recycled":
+            self._last_words = f"it made no step for too long ({why})"
+        event = {
             "silent": events.EnvRunnerSilent,
             "not started": events.EnvRunnerNotStarted,
             "recycled": events.EnvRunnerRecycled,
-        }
-        self._on_event(kinds[command.why](command.runner, _first_episodes(lost)))
+        }[why]
+        self._on_event(event(number, runner.first_episodes))
 
-    def _surrender(self, command: GiveUp) -> DistpgError:
-        if command.task is None:
-            return EnvRunnersError(
-                f"no runner starts: {self._last_words or 'none was ready in time'}",
-                "See --env-start-timeout-s and --allow-mixed; runners' logs are in Ray's session directory.",
-            )
-        if command.why == "failed":
-            return self._failures[command.task]
-        first, count = command.task.first_episode, command.task.num_episodes
+    def _deadly(self, task: Task) -> EpisodeError:
+        first, count = task.first_episode, task.num_episodes
         what = f"episode {first}" if count == 1 else f"one of episodes {first} to {first + count - 1}"
         return EpisodeError(
             f"{self._spec.env.env_id} ends or hangs the process that plays {what}: {self._last_words}",
             "See --sample-timeout-s if steps take long, --max-task-retries if machines are often lost.",
             first,
         )
-
-
-def _first_episodes(tasks: Sequence[Task]) -> tuple[int, ...]:
-    return tuple(task.first_episode for task in tasks)
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What the runner raised, without Ray's copy of its traceback."""
-    cause = error.cause
-    if isinstance(cause, DistpgError):
-        return cause
-    line = " ".join(str(cause).split())[:300]
-    return EnvRunnersError(f"a runner failed: {type(cause).__name__}: {line}", "--debug shows where.")

@@ -12,7 +12,7 @@ from typing import Any
 from distpg.core.events import Advice
 
 # Never shipped, beside what .gitignore and .rayignore name.
-NOT_SHIPPED = ("runs/", ".venv/", ".git/", "__pycache__/")
+NOT_SHIPPED = ("/runs/", ".venv/", ".git/", "__pycache__/")
 # Ray packs what it ships, holds it in the head's memory, and takes less than 512 MiB.
 _MAX_BYTES = 500 * 2**20
 

@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.core.policies import Weights
-from distpg.errors import CheckpointError
+from distpg.errors import CheckpointError, ConfigError
 from distpg.learning.learner_state import LearnerState, Moments, ValueState
 from distpg.runs.progress import RECENT_EPISODES, Progress
 from distpg.system.files import storage_error, sync_directory, write_durably, writing
@@ -138,6 +138,26 @@ def newest_checkpoint(
                 raise
             on_damaged(error)
     return None
+
+
+def find_checkpoint(run: Path, which: str) -> Checkpoint:
+    """A run's checkpoint: ``last``, ``best``, or the number of its iterations.
+
+    Raises:
+        ConfigError: ``which`` is none of these.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+    """
+    is_number = which.isascii() and which.isdigit() and len(which) < 16
+    if which not in ("last", "best") and not is_number:
+        raise ConfigError(f"--checkpoint cannot be {which!r}", "It takes last or best or a whole number.")
+    if is_number:
+        return load_checkpoint(run, int(which))
+    if which == "best" and (best := best_checkpoint(run)) is not None:
+        return load_checkpoint(run, best)
+    newest = newest_checkpoint(run)
+    if newest is None:
+        raise CheckpointError(f"{run} has no good checkpoint", "Resume the run: distpg resume RUN.")
+    return newest
 
 
 def load_checkpoint(run: Path, number: int) -> Checkpoint:

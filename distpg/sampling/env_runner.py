@@ -1,4 +1,4 @@
-"""EnvRunner turns a task and weights into complete episodes with their returns; a group runs many of them."""
+"""EnvRunner turns a task and weights into complete episodes with their returns."""
 
 from __future__ import annotations
 
@@ -12,32 +12,21 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch, batch_digest
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.returns import Returns, discounted_returns
-from distpg.core.tasks import Task, tasks_of_iteration
+from distpg.core.tasks import Task
 from distpg.environments.envs import EnvSpec, env_spec
-from distpg.errors import ConfigError, EpisodeError
+from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.sampler import Sampler
 
 
-def plan(config: TrainConfig, iteration: int) -> list[Task]:
-    """The tasks of iteration i (from 0), from the resolved configuration alone.
-
-    With a policy lag of k they are played with the weights after i - k updates, the first k iterations with
-    the initial ones: a number, and no race between runners and learner (HTS-RL, Liu et al. 2020,
-    arXiv:2012.09849; Cleanba, Huang et al. 2023, arXiv:2310.00036).
-    """
-    return tasks_of_iteration(
-        iteration,
-        config.episodes_per_iteration,
-        int(config.episodes_per_task),
-        max(0, iteration - config.policy_lag),
-    )
-
-
 @dataclass(frozen=True)
 class EnvRunnerSpec:
-    """Everything a runner is made from; small and plain, so that it can be sent to another process."""
+    """Everything a runner is made from; small and plain, so that it can be sent to another process.
+
+    Attributes:
+        log_probs: Whether batches hold the log-probabilities of their actions, and rewards: their rewards.
+    """
 
     env: EnvSpec
     policy: PolicySpec
@@ -45,13 +34,15 @@ class EnvRunnerSpec:
     gamma: float
     returns: Returns
     env_reuse: str = "always"
-    log_probs: bool = False
-    """Whether batches hold the log-probabilities of their actions, which only a lagged loss needs."""
     compile_cache: bool = True
+    log_probs: bool = False
+    rewards: bool = False
 
 
-def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
-    """The part of a configuration that decides what an episode is."""
+def env_runner_spec(
+    config: TrainConfig, policy: PolicySpec, log_probs: bool = False, rewards: bool = False
+) -> EnvRunnerSpec:
+    """The part of a configuration that decides what an episode is, and what is told of it."""
     return EnvRunnerSpec(
         env_spec(config),
         policy,
@@ -59,8 +50,9 @@ def env_runner_spec(config: TrainConfig, policy: PolicySpec) -> EnvRunnerSpec:
         config.gamma,
         config.returns,
         config.env_reuse,
-        log_probs=config.policy_lag > 0,
-        compile_cache=config.compile_cache,
+        config.compile_cache,
+        log_probs=log_probs or config.policy_lag > 0,  # the loss weights lagged steps by their ratio
+        rewards=rewards,
     )
 
 
@@ -120,6 +112,7 @@ class EnvRunner:
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,
             log_probs=played.log_probs,
+            rewards=played.rewards.astype(np.float32) if self._spec.rewards else None,
         )
 
     def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
@@ -142,24 +135,3 @@ class EnvRunner:
     def close(self) -> None:
         """Release the environments."""
         self._sampler.close()
-
-
-_MAX_FEATURES = 100_000
-
-
-def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
-    """The policy that a configuration asks for.
-
-    Raises:
-        ConfigError: A polynomial of this degree would have too many terms.
-    """
-    if config.policy == "mlp":
-        return PolicySpec(observation_size, num_actions, config.hidden_sizes)
-    degree = config.degree if config.policy == "polynomial" else 1
-    spec = PolicySpec(observation_size, num_actions, degree=degree)
-    if degree > 1 and spec.num_features > _MAX_FEATURES:
-        raise ConfigError(
-            f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
-            f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
-        )
-    return spec

@@ -7,11 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from typing_extensions import override
+
 from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate
 from distpg.core.events import AnswersDiffer, OnEvent
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
 from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """Tasks that a group has taken on; given back to it once, for their episodes."""
+
+    tasks: tuple[Task, ...]
 
 
 @dataclass
@@ -34,9 +43,12 @@ class CollectTimes:
 class EnvRunnerGroup(Protocol):
     """Runners that share tasks."""
 
+    times: CollectTimes
+    """What took how long so far."""
+
     @property
     def num_healthy(self) -> int:
-        """Runners that can take a task now."""
+        """Runners that can take a task now; 0 where this process plays itself."""
         ...
 
     @property
@@ -44,19 +56,12 @@ class EnvRunnerGroup(Protocol):
         """Runners replaced since the start."""
         ...
 
-    @property
-    def times(self) -> CollectTimes:
-        """What took how long so far."""
-        ...
-
-    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
+    def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
         """Take on the tasks of an iteration, after those of earlier ones; all are played with ``weights``."""
         ...
 
-    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
-        """The episodes of tasks added before, each played exactly once, in the order of the tasks.
-
-        To be called with each iteration's tasks, in the order in which they were added.
+    def collect(self, ticket: Ticket) -> EpisodeBatch:
+        """The ticket's episodes, each played exactly once, in the order of its tasks.
 
         Raises:
             EpisodeError: An environment failed.
@@ -73,62 +78,53 @@ class EnvRunnerGroup(Protocol):
         ...
 
 
-class InProcessEnvRunnerGroup:
-    """The group of zero runners: this process plays every task itself, one after the other."""
+class InProcessEnvRunnerGroup(EnvRunnerGroup):
+    """The group of zero runners: this process plays a ticket's tasks, one after the other, when collected."""
+
+    num_healthy = 0
+    num_restarts = 0
 
     def __init__(
-        self,
-        spec: EnvRunnerSpec,
-        audit_every: int = 0,
-        on_event: OnEvent = lambda event: None,
+        self, spec: EnvRunnerSpec, audit_every: int = 0, on_event: OnEvent = lambda event: None
     ) -> None:
         self._runner = EnvRunner(spec)
         self._seed = spec.seed
         self._audit_every = audit_every
         self._on_event = on_event
-        self._weights: dict[Task, Weights] = {}
+        self._weights: dict[Ticket, Weights] = {}
         self.times = CollectTimes()
 
-    @property
-    def num_healthy(self) -> int:
-        """0: there are no runners beside this process."""
-        return 0
+    @override
+    def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
+        ticket = Ticket(tuple(tasks))
+        self._weights[ticket] = weights
+        return ticket
 
-    @property
-    def num_restarts(self) -> int:
-        """0."""
-        return 0
-
-    def add(self, tasks: Sequence[Task], weights: Weights) -> None:
-        """As :class:`EnvRunnerGroup`; nothing is played before it is collected."""
-        self._weights.update(dict.fromkeys(tasks, weights))
-
-    def collect(self, tasks: Sequence[Task]) -> EpisodeBatch:
-        """As :class:`EnvRunnerGroup`."""
-        start = time.perf_counter()
-        twice = audited(tasks, self._seed, self._audit_every)
-        batches = [self._play(task, self._weights.pop(task), task in twice) for task in tasks]
+    @override
+    def collect(self, ticket: Ticket) -> EpisodeBatch:
+        start, weights = time.perf_counter(), self._weights.pop(ticket)
+        twice = audited(ticket.tasks, self._seed, self._audit_every)
+        batches = [self._play(task, weights, task in twice) for task in ticket.tasks]
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
 
-    def publish(self, metrics: Mapping[str, Any]) -> None:
-        """As :class:`EnvRunnerGroup`; nobody watches."""
-
     def _play(self, task: Task, weights: Weights, twice: bool) -> EpisodeBatch:
         batch = self._runner.sample(task, weights)
-        if twice:
-            again = self._runner.sample(task, weights)
-            if batch_digest(again) != batch_digest(batch):
-                self._on_event(answers_differ(task, [0, 0]))
+        if twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
+            self._on_event(answers_differ(task, (0, 0)))
         return batch
 
+    @override
+    def publish(self, metrics: Mapping[str, Any]) -> None:
+        pass
+
+    @override
     def close(self) -> None:
-        """As :class:`EnvRunnerGroup`."""
         self._runner.close()
 
 
-def answers_differ(task: Task, runners: Sequence[int]) -> AnswersDiffer:
+def answers_differ(task: Task, runners: tuple[int, int]) -> AnswersDiffer:
     """The event of a task whose two answers are not the same."""
     last = task.first_episode + task.num_episodes - 1
     episodes = f"episode {last}" if task.num_episodes == 1 else f"episodes {task.first_episode} to {last}"
-    return AnswersDiffer(task.first_episode, tuple(runners), f"{episodes} played twice gave two results")
+    return AnswersDiffer(task.first_episode, runners, f"{episodes} played twice gave two results")

@@ -10,18 +10,14 @@ from numpy.typing import NDArray
 
 from distpg.core.seeding import Stream
 from distpg.environments.envs import (
-    Env,
-    EnvSpec,
     env_spec,
-    inspect_env,
     make_env,
 )
 from distpg.environments.video import Recording
-from distpg.runs.directory import load_run_config
-from distpg.runs.policy import find_checkpoint
-from distpg.sampling.env_runner import policy_spec
+from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.sampler import Play
+from distpg.training.prepare import prepared_run
 
 _EPISODES_PER_TASK = 64
 
@@ -74,18 +70,17 @@ def evaluate(
         EpisodeError: The environment failed.
         StorageError: The video cannot be written.
     """
-    config = load_run_config(Path(run))
-    info = inspect_env(env_spec(config))
+    prepared = prepared_run(Path(run))
     found = find_checkpoint(Path(run), checkpoint)
     recording = None if video is None else Recording(video)
-    play = Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy)
+    spec = env_spec(prepared.config)
     sampler = GymnasiumSampler(
-        env_spec(config),
-        policy_spec(config, info.observation_size, info.num_actions),
-        config.seed,
-        play,
-        lambda lane: _make(env_spec(config), recording if lane == 0 else None),
-        config.env_reuse,
+        spec,
+        prepared.policy,
+        prepared.config.seed,
+        Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy),
+        lambda lane: make_env(spec) if recording is None or lane > 0 else recording.watch(spec),
+        prepared.config.env_reuse,
     )
     returns, lengths = [], []
     for first in range(0, num_episodes, _EPISODES_PER_TASK):
@@ -99,7 +94,3 @@ def evaluate(
             recording = None
     sampler.close()
     return Evaluation(found.progress.iterations, np.concatenate(returns), np.concatenate(lengths))
-
-
-def _make(spec: EnvSpec, recording: Recording | None) -> Env:
-    return make_env(spec) if recording is None else recording.watch(spec)

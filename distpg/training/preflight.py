@@ -89,6 +89,16 @@ def _num_tasks(config: TrainConfig, episodes: int) -> int:
     return -(-episodes // (automatic_episodes_per_task(episodes) if size == "auto" else size))
 
 
+def check_address(config: TrainConfig) -> None:
+    """Whether a cluster is at the configuration's address, and takes this process in.
+
+    Raises:
+        ConfigError: There is none, or it does not.
+    """
+    if config.address is not None:
+        check_answers(config.address)
+
+
 def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
     """What can be known before anything is made or started.
 
@@ -99,8 +109,7 @@ def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
         ConfigError: No cluster is at the address, or it does not take this process in.
         RunDirectoryError: There is no room for the run.
     """
-    if config.address is not None:
-        check_answers(config.address)
+    check_address(config)
     path = run or Path(config.run_dir or "runs").absolute()
     there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
     check_disk(next(there))

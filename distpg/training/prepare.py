@@ -1,27 +1,48 @@
-"""From what a user asked for to what is run."""
+"""From what a user asked for to what is run: the environment is looked at, and nothing stays ``auto``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, resolve_config
 from distpg.core.events import EnvNotChecked, Event, NotReproducible
 from distpg.core.policies import PolicySpec
-from distpg.environments.envs import EnvSpec, env_spec, inspect_env
-from distpg.environments.reproducibility import EnvReuse, verdict_of
+from distpg.environments.envs import EnvInfo, env_spec, inspect_env
+from distpg.environments.reproducibility import Verdict, verdict_of
+from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
-from distpg.sampling.env_runner import policy_spec
+from distpg.runs.directory import load_run_config
+
+_MAX_FEATURES = 100_000
 
 
-def prepare(
-    config: TrainConfig, on_event: Callable[[Event], None] = lambda event: None
-) -> tuple[TrainConfig, PolicySpec]:
-    """The configuration without ``auto`` (but for the runners), and the shape of its policy.
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration that can be run.
 
-    Args:
-        on_event: Told if the environment is not reproducible. It is checked only where ``env_reuse`` is
-            ``auto``, so never again for a run that has begun.
+    Attributes:
+        config: Without ``auto``, but for the number of runners.
+        events: What was found out about the environment.
+    """
+
+    config: TrainConfig
+    env: EnvInfo
+    policy: PolicySpec
+    events: tuple[Event, ...] = ()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why a run of it is not reproducible; None as far as is known."""
+        return next((event.why_not for event in self.events if event.why_not is not None), None)
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Look at the environment, and decide what the configuration leaves open.
+
+    Whether it is reproducible is checked only where ``env_reuse`` is ``auto``, so never again for a run that
+    has begun.
 
     Raises:
         ConfigError: The environment is not there, or does not suit the policy.
@@ -31,17 +52,42 @@ def prepare(
     spec = env_spec(config)
     env = inspect_env(spec)
     policy = policy_spec(config, env.observation_size, env.num_actions)
-    reuse: EnvReuse = "always"
-    if config.env_reuse == "auto":
-        reuse = _checked_reuse(spec, config.num_env_runners == 0, on_event)
-    return resolve_config(config, env.reward_threshold, reuse), policy
+    verdict = verdict_of(spec) if config.env_reuse == "auto" else Verdict()
+    resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
+    return Prepared(resolved, env, policy, _events_of(verdict, config.num_env_runners == 0))
 
 
-def _checked_reuse(spec: EnvSpec, in_this_process: bool, on_event: Callable[[Event], None]) -> EnvReuse:
-    verdict = verdict_of(spec)
+def prepared_run(run: Path) -> Prepared:
+    """What a run was prepared to.
+
+    Raises:
+        RunDirectoryError: This is not a run directory.
+        ConfigError: As :func:`prepare`.
+    """
+    return prepare(load_run_config(run))
+
+
+def _events_of(verdict: Verdict, in_this_process: bool) -> tuple[Event, ...]:
     why = verdict.why_not_reproducible(os.environ.get("PYTHONHASHSEED") if in_this_process else "0")
-    if why is not None:
-        on_event(NotReproducible(why))
+    found: list[Event] = [] if why is None else [NotReproducible(why)]
     if verdict.details is not None:
-        on_event(EnvNotChecked(verdict.details))
-    return verdict.env_reuse
+        found.append(EnvNotChecked(verdict.details))
+    return tuple(found)
+
+
+def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
+    """The policy that a configuration asks for.
+
+    Raises:
+        ConfigError: A polynomial of this degree would have too many terms.
+    """
+    if config.policy == "mlp":
+        return PolicySpec(observation_size, num_actions, config.hidden_sizes)
+    degree = config.degree if config.policy == "polynomial" else 1
+    spec = PolicySpec(observation_size, num_actions, degree=degree)
+    if degree > 1 and spec.num_features > _MAX_FEATURES:
+        raise ConfigError(
+            f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
+            f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
+        )
+    return spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,16 @@ from distpg.environments.video import Recording
 from distpg.errors import ConfigError, ReplayError
 from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import check_same_options, newest_checkpoint
-from distpg.runs.directory import load_run_config
 from distpg.runs.events import read_events
 from distpg.runs.metrics import EPISODE_COLUMNS
 from distpg.runs.progress import Progress
-from distpg.sampling.env_runner import env_runner_spec, plan
-from distpg.sampling.group import InProcessEnvRunnerGroup
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.sampler import TRAINING
-from distpg.training.collector import Collector
-from distpg.training.prepare import prepare
-from distpg.training.trainer import update
+from distpg.system.interrupts import Interrupts
+from distpg.training.prepare import Prepared, prepared_run
+from distpg.training.rollouts import started
+from distpg.training.runners import plan
+from distpg.training.trainer import learn
 
 _NUMBERS_SHOWN = 6
 
@@ -86,21 +85,22 @@ def replay(
         StorageError: The video cannot be written.
     """
     run = Path(run)
-    config, policy = prepare(load_run_config(run))
+    prepared = prepared_run(run)
+    config, spec = prepared.config, env_spec(prepared.config)
     recorded = _recorded(run, config, episode)
     recording = None if video is None else Recording(video)
     iteration = episode // config.episodes_per_iteration
     (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
-    weights = _weights_after(task.weights_seq_no, run, config, iteration, on_progress)
+    weights = _weights_after(task.weights_seq_no, run, prepared, iteration, on_progress)
 
     def make(lane: int) -> Env:
         if lane != episode - task.first_episode:
-            return make_env(env_spec(config))
+            return make_env(spec)
         if recording is not None:
-            return recording.watch(env_spec(config))
-        return make_env(env_spec(config), render_mode="human" if render else None)
+            return recording.watch(spec)
+        return make_env(spec, render_mode="human" if render else None)
 
-    sampler = GymnasiumSampler(env_spec(config), policy, config.seed, TRAINING, make, config.env_reuse)
+    sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
     try:
         played = _play(sampler, task, weights, episode)
     finally:
@@ -134,11 +134,11 @@ def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | 
 
 
 def _weights_after(
-    updates: int, run: Path, config: TrainConfig, iteration: int, on_progress: Callable[[str], None]
+    updates: int, run: Path, prepared: Prepared, iteration: int, on_progress: Callable[[str], None]
 ) -> Weights:
     """The weights after so many updates, which play this iteration."""
-    config, policy = prepare(config)
-    learner, progress = Learner(config, policy), Progress()
+    config = replace(prepared.config, num_env_runners=0, address=None, max_iterations=None, audit_every=0)
+    learner, progress = Learner(config, prepared.policy), Progress()
     checkpoint = newest_checkpoint(run, iteration)
     if checkpoint is not None:
         check_same_options(run, checkpoint, config)
@@ -148,12 +148,16 @@ def _weights_after(
         f"From the weights after {progress.iterations} iterations, "
         f"training {max(0, updates - progress.iterations)} more in memory."
     )
-    runners = InProcessEnvRunnerGroup(env_runner_spec(config, policy))
-    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
-    while progress.iterations < updates:
-        batch = collector.collect(progress.iterations, learner.weights)
-        update(config, learner, batch, progress, sample_s=0.0)
-    runners.close()
+    here = replace(prepared, config=config)
+    first, earlier = progress.iterations, learner.earlier_weights
+    with (
+        Interrupts() as interrupts,
+        started(here, interrupts, lambda event: None, None, first, earlier) as runners,
+    ):
+        while progress.iterations < updates:
+            learn(
+                config, learner, runners.collect(progress.iterations, learner.weights), progress, sample_s=0.0
+            )
     # A checkpoint between the two has the weights of the updates that the iteration lags behind.
     known = (*learner.earlier_weights, learner.weights)
     return known[updates - learner.weights_seq_no - 1]

@@ -1,62 +1,90 @@
-"""The runners that a configuration asks for: in this process, or on Ray."""
+"""Which runners a configuration asks for, here or on Ray, and what an iteration gives them to do."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
 
 from distpg.config.train_config import TrainConfig, automatic_num_env_runners
-from distpg.core.policies import PolicySpec
-from distpg.core.tasks import audited
+from distpg.core.events import OnEvent
+from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.on_ray.shipping import shipment_of
-from distpg.runs.events import EventLog
-from distpg.sampling.env_runner import env_runner_spec, plan
+from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup, InProcessEnvRunnerGroup
+from distpg.system.files import storage_error
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_cluster
 
 
+def plan(config: TrainConfig, iteration: int) -> list[Task]:
+    """The tasks of iteration i (from 0), from the resolved configuration alone.
+
+    With a policy lag of k they are played with the weights after i - k updates, the first k iterations with
+    the initial ones: a number, and no race between runners and learner (HTS-RL, Liu et al. 2020,
+    arXiv:2012.09849; Cleanba, Huang et al. 2023, arXiv:2310.00036).
+    """
+    size, lag = config.episodes_per_iteration, config.policy_lag
+    return tasks_of_iteration(iteration, size, int(config.episodes_per_task), max(0, iteration - lag))
+
+
 @contextlib.contextmanager
 def env_runners(
-    config: TrainConfig, policy_spec: PolicySpec, events: EventLog, interrupts: Interrupts, run: str = ""
+    config: TrainConfig,
+    spec: EnvRunnerSpec,
+    interrupts: Interrupts,
+    on_event: OnEvent,
+    is_reproducible: bool = True,
+    run: str | None = None,
 ) -> Iterator[tuple[TrainConfig, EnvRunnerGroup]]:
-    """The runners the configuration asks for, and the configuration with their number."""
-    spec = env_runner_spec(config, policy_spec)
+    """The runners that a configuration asks for, and the configuration with their number.
+
+    Args:
+        run: Its name in a cluster's metrics; None: it is in none.
+    """
     if config.num_env_runners == 0:
-        with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, events)) as here:
+        with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, on_event)) as here:
             yield config, here
         return
     from distpg.on_ray.cluster import cpus_per_env_runner, num_cpus, ray_cluster
 
     shipment = None if config.address is None else shipment_of(config.env_id)
-    with ray_cluster(config.address, shipment) as cluster:
+    with contextlib.ExitStack() as stack:
+        record = (
+            None if config.record_dispatch is None else stack.enter_context(_appended(config.record_dispatch))
+        )
+        cluster = stack.enter_context(ray_cluster(config.address, shipment))
         interrupts.install()  # again: Ray took the signals for itself
+        from distpg.on_ray.actor import new_actors
         from distpg.on_ray.group import RayEnvRunnerGroup
 
         def room() -> int:
             return automatic_num_env_runners(num_cpus(), len(plan(config, 0)))
 
-        follows = config.num_env_runners == "auto" and not cluster.is_own
         number = room() if config.num_env_runners == "auto" else config.num_env_runners
-        advices = check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow)
-        for advice in [*advices, *([] if shipment is None else shipment.advice())]:
-            events(advice)
-        cpus = cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)
+        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
+            on_event(advice)
+        for advice in [] if shipment is None else shipment.advice():
+            on_event(advice)
+        follows = config.num_env_runners == "auto" and not cluster.is_own
         group = RayEnvRunnerGroup(
             spec,
-            cpus,
             _rules(config, number, waits_for_room=not cluster.is_own),
-            events,
-            config.allow_mixed,
-            is_reproducible=events.why_not is None,
+            new_actors(spec, cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)),
+            on_event,
+            audit_every=config.audit_every,
+            allow_mixed=config.allow_mixed,
+            is_reproducible=is_reproducible,
             room=room if follows else None,
             run=None if cluster.is_own else run,
+            record=record,
         )
-        with contextlib.closing(group):
-            group.wait_for(min(config.min_env_runners, number))
-            yield replace(config, num_env_runners=number), group
+        stack.callback(group.close)
+        group.wait_for(min(config.min_env_runners, number))
+        yield replace(config, num_env_runners=number), group
 
 
 def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> Rules:
@@ -67,5 +95,11 @@ def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> R
         waits_for_room=waits_for_room,
         max_task_retries=config.max_task_retries,
         recycle_after=config.recycle_runner_after,
-        audited=lambda tasks: audited(tasks, config.seed, config.audit_every),
     )
+
+
+def _appended(path: str) -> TextIO:
+    try:
+        return Path(path).open("a", encoding="utf-8")
+    except OSError as error:
+        raise storage_error(Path(path), error) from error

@@ -6,29 +6,22 @@ play the same iterations in the same repetition: the same episodes, where the we
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event
-from distpg.core.policies import PolicySpec
 from distpg.learning.learner import Learner
-from distpg.runs.events import EventLog
-from distpg.sampling.env_runner import plan
-from distpg.sampling.group import EnvRunnerGroup
+from distpg.sampling.group import CollectTimes
 from distpg.system.interrupts import Interrupts
-from distpg.system.temporary import temporary_directory
-from distpg.training.collector import Collector
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import prepare
-from distpg.training.runners import env_runners
+from distpg.training.rollouts import Rollouts, started
+from distpg.training.runners import plan
 
 # An automatic warm-up and an automatic repetition last so long in the first of the configurations compared.
 _WARM_UP_S = 0.5
@@ -221,20 +214,20 @@ def benchmark(
         ConfigError: A configuration cannot work; nothing was started.
         DistpgError: A measurement failed.
     """
-    first, policy = prepare(configs[0], on_event)
+    first = prepare(configs[0])
+    for event in first.events:
+        on_event(event)
     # The environment's verdict holds for all.
-    resolved = [prepare(replace(config, env_reuse=first.env_reuse))[0] for config in configs]
-    check_before_start(first)
+    all_prepared = [prepare(replace(config, env_reuse=first.config.env_reuse)) for config in configs]
+    check_before_start(first.config)
     longest_lag = max(config.policy_lag for config in configs)
     rounds: dict[int, _Rounds] = {}
-    with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts())
-        temporary = temporary_directory("distpg-benchmark-", Path(tempfile.gettempdir()))
-        events = EventLog(stack.enter_context(temporary), on_event)
-        for config in resolved:
+    with Interrupts() as interrupts:
+        for prepared in all_prepared:
+            config = prepared.config
             on_start(config)
-            with env_runners(config, policy, events, interrupts) as (_, runners):
-                player = _Player(config, policy, runners, train)
+            with started(prepared, interrupts, on_event, first.why_not) as runners:
+                player = _Player(config, runners, train)
                 size = config.episodes_per_iteration
                 if size in rounds:
                     player.play(rounds[size].warm_up)
@@ -265,26 +258,24 @@ def _warm_up(player: _Player, longest_lag: int, iterations: int | None) -> _Roun
 class _Player:
     """Plays the iterations of a configuration, from the first one on."""
 
-    def __init__(self, config: TrainConfig, policy: PolicySpec, runners: EnvRunnerGroup, train: bool) -> None:
+    def __init__(self, config: TrainConfig, runners: Rollouts, train: bool) -> None:
         self._config = config
         self._runners = runners
-        self._collector = Collector(config, runners)
-        self._policy = policy
         self._train = train
         self._next = 0
 
     def play(self, iterations: int) -> Repetition:
         """The next iterations, measured. Training starts anew, so that every repetition does the same."""
-        learner = Learner(self._config, self._policy)
+        learner = Learner(self._config, self._runners.policy)
         weights = learner.weights
-        before = _Clocks.of(self._runners)
+        before = _Clocks.of(self._runners.group.times)
         start = time.perf_counter()
         episodes = steps = tasks = 0
         cpu = gradient = gradient_of_all = 0.0
         split = TimeSplit(0, 0, 0, 0, 0)
         for iteration in range(self._next, self._next + iterations):
             cpu_start = time.process_time()
-            batch = self._collector.collect(iteration, weights)
+            batch = self._runners.collect(iteration, weights)
             cpu += time.process_time() - cpu_start
             if self._train:
                 gradient = -time.perf_counter()
@@ -295,13 +286,13 @@ class _Player:
             episodes, steps = episodes + batch.num_episodes, steps + batch.num_steps
             tasks += len(plan(self._config, iteration))
             if self._config.policy_lag == 0:
-                now, end = _Clocks.of(self._runners), time.perf_counter()
+                now, end = _Clocks.of(self._runners.group.times), time.perf_counter()
                 split += self._split(end - start, gradient, before, now)
                 before, start = now, end
         if self._config.policy_lag > 0:
             # Runners are in several iterations at once: only the whole can be taken apart.
             end = time.perf_counter()
-            split = self._split(end - start, gradient_of_all, before, _Clocks.of(self._runners))
+            split = self._split(end - start, gradient_of_all, before, _Clocks.of(self._runners.group.times))
         self._next += iterations
         return Repetition(iterations, episodes, steps, tasks, cpu, split)
 
@@ -320,5 +311,5 @@ class _Clocks(NamedTuple):
     sampling_s: dict[int, float]
 
     @staticmethod
-    def of(runners: EnvRunnerGroup) -> _Clocks:
-        return _Clocks(runners.times.broadcast_s, dict(runners.times.sampling_s))
+    def of(times: CollectTimes) -> _Clocks:
+        return _Clocks(times.broadcast_s, dict(times.sampling_s))

@@ -9,11 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distpg.config.train_config import (
-    TrainConfig,
-    check_resumable,
-    config_to_json,
-)
+from distpg.config.train_config import TrainConfig, check_resumable, config_to_json
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import (
     CheckpointDamaged,
@@ -23,7 +19,7 @@ from distpg.core.events import (
     RunFinishedAlready,
     RunResumed,
 )
-from distpg.core.policies import PolicySpec, weights_digest
+from distpg.core.policies import weights_digest
 from distpg.core.seeding import environment_seed
 from distpg.errors import DivergenceError, EpisodeError, StorageError
 from distpg.learning.learner import Learner
@@ -35,26 +31,19 @@ from distpg.runs.checkpoints import (
     remove_checkpoints_after,
 )
 from distpg.runs.directory import exclusive, load_run_config, new_run_directory
-from distpg.runs.events import EventLog
+from distpg.runs.events import EventLog, why_not_reproducible
 from distpg.runs.history import cut_back, recorded_iterations
 from distpg.runs.metrics import Metrics, iteration_metrics
 from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
-from distpg.runs.results import (
-    Result,
-    make_result,
-    read_result,
-    write_result,
-)
-from distpg.sampling.group import EnvRunnerGroup
+from distpg.runs.results import Result, make_result, read_result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
-from distpg.training.collector import Collector
 from distpg.training.platform import platform_change, platform_of
 from distpg.training.preflight import check_before_start
-from distpg.training.prepare import prepare
-from distpg.training.runners import env_runners
+from distpg.training.prepare import Prepared, prepare
+from distpg.training.rollouts import Rollouts, started
 
 
 @dataclass(frozen=True)
@@ -75,12 +64,11 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
         KeyboardInterrupt: SIGINT or SIGTERM; the state after the last completed update is on disk.
     """
     clock = Clock()
-    events: list[Event] = []
-    config, policy = prepare(config, events.append)
-    check_before_start(config)
-    run = new_run_directory(config)
+    prepared = prepare(config)
+    check_before_start(prepared.config)
+    run = new_run_directory(prepared.config)
     with exclusive(run):
-        return _go(run, config, policy, clock, listeners or Listeners(), events_so_far=events)
+        return _go(run, prepared, clock, listeners or Listeners(), prepared.events)
 
 
 def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
@@ -103,10 +91,11 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
     run, listeners = Path(run), listeners or Listeners()
     before = load_run_config(run)
     check_resumable(before, replace(before, **changes))
-    config, policy = prepare(replace(before, **changes))
+    prepared = prepare(replace(before, **changes))
+    config = prepared.config
     check_before_start(config, run)
     with exclusive(run):
-        events: list[Event] = []
+        events: list[Event] = [*prepared.events]
         checkpoint = newest_checkpoint(
             run,
             recorded_iterations(run, config.episodes_per_iteration),
@@ -116,7 +105,7 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         if checkpoint is not None:
             check_same_options(run, checkpoint, config)
             clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
-            if (why := platform_change(checkpoint.platform, platform_of(policy))) is not None:
+            if (why := platform_change(checkpoint.platform, platform_of(prepared.policy))) is not None:
                 events.append(NotReproducible(why))
         result = read_result(run)
         if is_finished(progress, config) and result is not None:
@@ -125,45 +114,53 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         events.append(RunResumed(progress.iterations))
         cut_back(run, progress.iterations, progress.episodes)
         remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
-        return _go(run, config, policy, clock, listeners, checkpoint, events)
+        return _go(run, prepared, clock, listeners, events, checkpoint)
 
 
 def _go(
     run: Path,
-    config: TrainConfig,
-    policy: PolicySpec,
+    prepared: Prepared,
     clock: Clock,
     listeners: Listeners,
+    events: Sequence[Event],
     checkpoint: Checkpoint | None = None,
-    events_so_far: Sequence[Event] = (),
 ) -> Result:
     """Train from where the run stands to its end, and write what a finished run has."""
+    config = prepared.config
     _write_config(run, config)
-    learner, progress = Learner(config, policy), Progress()
+    learner, progress = Learner(config, prepared.policy), Progress()
     if checkpoint is not None:
         learner.restore(checkpoint.learner)
         progress = checkpoint.progress
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        events = EventLog(run, listeners.on_event)
-        for event in events_so_far:
-            events(event)
+        tell = EventLog(run, listeners.on_event)
+        for event in events:
+            tell(event)
+        why_not = why_not_reproducible(run)
         saved = None if checkpoint is None else progress.iterations
-        recorder = stack.enter_context(Recorder(run, config, platform_of(policy), clock, saved))
+        recorder = stack.enter_context(Recorder(run, config, platform_of(prepared.policy), clock, saved))
         with interrupts.held():
             recorder.checkpoint(learner, progress)
         if not is_finished(progress, config):
-            config, runners = stack.enter_context(env_runners(config, policy, events, interrupts, run.name))
-            _write_config(run, config)
-            listeners.on_start(config, run)
+            earlier = learner.earlier_weights
+            runners = stack.enter_context(
+                started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
+            )
+            _write_config(run, runners.config)
+            listeners.on_start(runners.config, run)
             clock.training_begins()
-            with _saved_if_stopped(run, config, recorder, learner, progress, events, interrupts):
+            with (
+                _last_update_kept(recorder, learner, progress, interrupts),
+                _failure_named(run, config, tell),
+            ):
                 for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
                     listeners.on_iteration(metrics)
                 with interrupts.held():
                     recorder.checkpoint(learner, progress)
+            why_not = runners.why_not_reproducible
     digest = weights_digest(learner.weights)
-    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, events.why_not)
+    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, why_not)
     write_result(run, result)
     plot_run(run)
     return result
@@ -172,29 +169,24 @@ def _go(
 def iterate(
     config: TrainConfig,
     learner: Learner,
-    runners: EnvRunnerGroup,
+    runners: Rollouts,
     progress: Progress,
     recorder: Recorder,
     interrupts: Interrupts,
 ) -> Iterator[Metrics]:
     """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
-    collector = Collector(config, runners, progress.iterations, learner.earlier_weights)
     while not is_finished(progress, config):
         start = time.perf_counter()
-        batch = collector.collect(progress.iterations, learner.weights)
-        sampled = time.perf_counter()
+        batch = runners.collect(progress.iterations, learner.weights)
+        sample_s = time.perf_counter() - start
         with interrupts.held():
-            metrics = {
-                **update(config, learner, batch, progress, sampled - start),
-                "num_healthy_env_runners": runners.num_healthy,
-                "num_env_runner_restarts": runners.num_restarts,
-            }
+            metrics = learn(config, learner, batch, progress, sample_s) | runners.health
             recorder.record(metrics, batch, learner, progress)
         runners.publish(metrics)
         yield metrics
 
 
-def update(
+def learn(
     config: TrainConfig, learner: Learner, batch: EpisodeBatch, progress: Progress, sample_s: float
 ) -> Metrics:
     """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
@@ -212,14 +204,8 @@ def update(
 
 
 @contextlib.contextmanager
-def _saved_if_stopped(
-    run: Path,
-    config: TrainConfig,
-    recorder: Recorder,
-    learner: Learner,
-    progress: Progress,
-    events: EventLog,
-    interrupts: Interrupts,
+def _last_update_kept(
+    recorder: Recorder, learner: Learner, progress: Progress, interrupts: Interrupts
 ) -> Iterator[None]:
     """Whatever ends training early, a signal or a fault of anything else: keep the last completed update."""
     try:
@@ -230,9 +216,16 @@ def _saved_if_stopped(
         if is_whole and not isinstance(error, (DivergenceError, StorageError)):
             with interrupts.held():
                 recorder.checkpoint(learner, progress)
-        if not isinstance(error, EpisodeError):
-            raise
-        events(EpisodeFailed(error.episode, error.message))
+        raise
+
+
+@contextlib.contextmanager
+def _failure_named(run: Path, config: TrainConfig, tell: EventLog) -> Iterator[None]:
+    """An environment's failure names the command that shows it again."""
+    try:
+        yield
+    except EpisodeError as error:
+        tell(EpisodeFailed(error.episode, error.message))
         seed = environment_seed(config.seed, error.episode)
         hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
         raise EpisodeError(error.message, hint, error.episode) from error

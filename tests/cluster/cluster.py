@@ -77,7 +77,9 @@ class Cluster:
 
     def hosts_with_runners(self) -> set[str]:
         """Names of the hosts on which distpg's actors run."""
-        return {name for name, host in list(self.network.hosts.items()) if host.processes("ray::EnvRunner")}
+        return {
+            name for name, host in list(self.network.hosts.items()) if host.processes("ray::RayEnvRunner")
+        }
 
     def wait_for_runners_everywhere(self) -> None:
         """Wait until each host has one."""

@@ -198,7 +198,7 @@ def test_lost_host_changes_nothing(
     with cluster.training(f"{ENDLESS} --run-dir ../{run}") as interrupt:
         cluster.wait_for_runners_everywhere()
         before = cluster.wait_for_iterations(run, 3)
-        assert lost.processes("ray::EnvRunner")
+        assert lost.processes("ray::RayEnvRunner")
         lost_at = time.monotonic()
         cluster.network.crash(lost, silently)
         wait_for("the loss", lambda: cluster.events(run, "env_runner_died"), 120)

@@ -15,7 +15,7 @@ from distpg.core.policies import (
     weights_digest,
 )
 from distpg.errors import ConfigError
-from distpg.sampling.env_runner import policy_spec
+from distpg.training.prepare import policy_spec
 
 SPEC = PolicySpec(4, 3, (16, 8))
 

@@ -17,13 +17,11 @@ from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.learning.learner import Learner
-from distpg.runs.events import EventLog
-from distpg.sampling.env_runner import EnvRunner, env_runner_spec, plan
-from distpg.sampling.group import InProcessEnvRunnerGroup
-from distpg.system.interrupts import Interrupts
-from distpg.training.collector import Collector
+from distpg.sampling.env_runner import EnvRunner, env_runner_spec
+from distpg.sampling.group import InProcessEnvRunnerGroup, Ticket
 from distpg.training.replay import replay
-from distpg.training.runners import env_runners
+from distpg.training.rollouts import Rollouts, rollouts
+from distpg.training.runners import plan
 from distpg.training.trainer import Listeners
 from tests.conftest import policy_spec
 
@@ -76,17 +74,15 @@ def test_the_lag_changes_what_is_learnt(in_tmp_path: Path) -> None:
 def test_iterations_are_played_with_the_weights_of_so_many_updates_ago(
     in_tmp_path: Path, lag: int, number: int
 ) -> None:
-    policy = policy_spec()
     resolved = resolve_config(config(in_tmp_path / "run", policy_lag=lag, num_env_runners=number), 475.0)
+    policy = policy_spec(hidden_sizes=resolved.hidden_sizes)
     spec = env_runner_spec(resolved, policy)
     learner, alone = Learner(resolved, policy), EnvRunner(spec)
     made: list[Weights] = []
-    (in_tmp_path / "run").mkdir()
-    with env_runners(resolved, policy, EventLog(in_tmp_path / "run"), Interrupts()) as (_, runners):
-        collector = Collector(resolved, runners)
+    with rollouts(resolved) as runners:
         for iteration in range(7):
             made.append(learner.weights)
-            batch = collector.collect(iteration, learner.weights)
+            batch = runners.collect(iteration, learner.weights)
             behind = max(0, iteration - lag)
             assert batch.weights_seq_no == behind
             assert batch.episode_ids.tolist() == list(range(4 * iteration, 4 * iteration + 4))
@@ -139,7 +135,7 @@ def test_killed_runners_change_nothing(in_tmp_path: Path, lag: int) -> None:
 
     def kill_one(metrics: dict) -> None:
         if metrics["training_iteration"] in (2, 6):
-            victim = min(children_named("ray::EnvRunner"))
+            victim = min(children_named("ray::RayEnvRunner"))
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
@@ -211,18 +207,18 @@ def test_an_episode_of_a_lagging_run_can_be_replayed(in_tmp_path: Path) -> None:
 
 
 def test_what_may_run_is_handed_out_once_and_the_oldest_first(in_tmp_path: Path) -> None:
-    handed: list[tuple[int, int]] = []
+    handed: list[tuple[float, int]] = []
 
     class Watched(InProcessEnvRunnerGroup):
-        def add(self, tasks: Sequence[Task], weights: Weights) -> None:
-            handed.append((int(weights["made_by"][0]), tasks[0].first_episode))
-
-        def collect(self, tasks: Sequence[Task]) -> None:  # type: ignore[override]
-            assert [first for _, first in handed].count(tasks[0].first_episode) == 1
+        def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
+            handed.append((float(weights["layers.0.bias"][0]), tasks[0].first_episode))
+            return super().add(tasks, weights)
 
     resolved = resolve_config(config(in_tmp_path / "run", policy_lag=2, max_iterations=6), None)
-    collector = Collector(resolved, Watched(env_runner_spec(resolved, policy_spec())))
+    policy = policy_spec()
+    runners = Rollouts(resolved, policy, Watched(env_runner_spec(resolved, policy)))
     for iteration in range(6):
-        collector.collect(iteration, {"made_by": np.array([iteration], np.float32)})
-    # Iterations 0 to 2 at once with the initial weights, then one after each update, none past the limit.
+        weights = runners.initial_weights
+        weights["layers.0.bias"][0] = iteration
+        runners.collect(iteration, weights)
     assert handed == [(0, 0), (0, 4), (0, 8), (1, 12), (2, 16), (3, 20)]

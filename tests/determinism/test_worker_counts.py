@@ -12,12 +12,9 @@ from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Event
 from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
-from distpg.dispatch.messages import Rules
 from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.group import InProcessEnvRunnerGroup
-from tests.conftest import collect, policy_spec
-
-FEW_CPUS = 0.05
+from tests.conftest import FEW_CPUS, collect, policy_spec, ray_group
 
 
 def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
@@ -27,13 +24,11 @@ def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
 @pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("num_env_runners", [1, 2, 3])
 def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> None:
-    from distpg.on_ray.group import RayEnvRunnerGroup
-
     policy = policy_spec()
     spec = env_runner_spec(TrainConfig(seed=4), policy)
     weights = initial_weights(policy.layer_sizes, 4)
     here = InProcessEnvRunnerGroup(spec)
-    there = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
+    there = ray_group(spec, num_env_runners)
     for iteration, (episodes, per_task) in enumerate([(7, 1), (10, 3), (64, 8), (1, 1)]):
         tasks = tasks_of_iteration(iteration, episodes, per_task, 0)
         assert as_bytes(collect(there, tasks, weights)) == as_bytes(collect(here, tasks, weights))
@@ -75,15 +70,10 @@ def test_digests_of_every_iteration_are_equal(
 @pytest.mark.parametrize("num_env_runners", [0, 1, 3])
 def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     """Of 2 or 200 steps, equally likely: who takes the first finishers collects the short ones."""
-    from distpg.on_ray.group import RayEnvRunnerGroup
-
     env_id = "tests.odd_environments:ShortOrLong"
     policy = policy_spec(env_id)
     spec = env_runner_spec(TrainConfig(env_id=env_id, seed=1), policy)
-    if num_env_runners == 0:
-        group = InProcessEnvRunnerGroup(spec)
-    else:
-        group = RayEnvRunnerGroup(spec, FEW_CPUS, Rules(num_env_runners), on_event=lambda event: None)
+    group = ray_group(spec, num_env_runners) if num_env_runners else InProcessEnvRunnerGroup(spec)
     tasks = [Task(first, 10, 0) for first in range(0, 2000, 10)]
     lengths = collect(group, tasks, initial_weights(policy.layer_sizes, 0)).lengths
     group.close()
@@ -94,8 +84,6 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
-    from distpg.on_ray.group import RayEnvRunnerGroup
-
     env_id = "tests.odd_environments:KillsOnce"
     marker = in_tmp_path / "killed"
     calm = TrainConfig(env_id="tests.odd_environments:ShortOrLong", seed=2)
@@ -105,7 +93,7 @@ def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
     tasks = tasks_of_iteration(0, 12, 1, 0)
     expected = collect(InProcessEnvRunnerGroup(env_runner_spec(calm, policy)), tasks, weights)
     events: list[Event] = []
-    group = RayEnvRunnerGroup(env_runner_spec(deadly, policy), FEW_CPUS, Rules(2), events.append)
+    group = ray_group(env_runner_spec(deadly, policy), 2, events.append)
     assert as_bytes(collect(group, tasks, weights)) == as_bytes(expected)
     assert marker.exists()
     group.wait_for(2)

@@ -1,7 +1,6 @@
 """The real dispatcher, driven by simulated runners in virtual time under seeded faults.
 
-``python -m tests.faults.simulator`` runs many schedules and prints what happened; ``--seed N --schedules 1``
-repeats the one with that number.
+``scripts/bench simulator`` runs many schedules and prints what happened; ``--seed N --schedules 1`` runs one.
 """
 
 import argparse
@@ -10,22 +9,23 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.messages import (
     Accept,
+    Added,
     Answered,
     Ask,
     Command,
     Died,
     Differ,
-    Event,
     GiveUp,
     Heard,
     Joined,
+    Report,
     Rules,
     Search,
     Send,
@@ -140,7 +140,6 @@ class Simulation:
             silent_after_s=4.0,
             start_timeout_s=10.0,
             recycle_after=scenario.recycle_after,
-            audited=self._audited,
         )
         self.dispatcher = Dispatcher(rules)
         self.now = 0.0
@@ -153,8 +152,8 @@ class Simulation:
         self.given_up: list[GiveUp] = []
         self.accepted: dict[Task, str] = {}
         self.answers: dict[Task, set[str]] = {}
+        self._last_digest: dict[Task, str] = {}
         self.differing: set[Task] = set()
-        self.wrong_first: set[Task] = set()
         self.outcome = Outcome()
         self.events = 0
 
@@ -207,7 +206,7 @@ class Simulation:
             plan = tasks_of_iteration(number, scenario.episodes, scenario.episodes_per_task, seq_no)
             self.plans.append(plan)
             self.planned.update(plan)
-            self._apply(self.dispatcher.add(plan, self.now))
+            self._apply(self.dispatcher.handle(Added(tuple(plan), tuple(self._audited(plan))), self.now))
 
     def _look_for_surrender(self, plan: list[Task]) -> None:
         """One to a task of a later iteration must not keep this one from its end."""
@@ -267,32 +266,32 @@ class Simulation:
         self.now, _, action = heapq.heappop(self.queue)
         self.events += 1
         if self.now > 3000 or self.events > 2_000_000:
-            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._backlog.work}")
+            raise BrokenPromiseError(f"nothing ends: {self.dispatcher._backlog._work}")
         action()
 
     def _tick(self) -> None:
         self._handle(TimePassed())
         self._after(TICK_S, self._tick)
 
-    def _handle(self, event: Event) -> None:
-        self._apply(self.dispatcher.handle(event, self.now))
+    def _handle(self, report: Report) -> None:
+        self._apply(self.dispatcher.handle(report, self.now))
         idle = self.dispatcher._fleet.idle
         if idle and self.dispatcher._backlog.head() is not None:
             raise BrokenPromiseError("a task waits while a runner is idle")
-        if idle and self.dispatcher._fleet.with_next:
+        if idle and self.dispatcher._fleet.with_waiting is not None:
             raise BrokenPromiseError("a call waits behind another while a runner is idle")
         if idle and self.scenario.runners <= 8:
             self._look_for_forgotten()
-        if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet.runners.values()):
+        if self.dispatcher.num_ready != sum(r.is_ready for r in self.dispatcher._fleet._runners.values()):
             raise BrokenPromiseError("the number of ready runners is wrong")
 
     def _look_for_forgotten(self) -> None:
         """Every task is done by somebody, or will be as soon as it may."""
         backlog = self.dispatcher._backlog
-        queued = {*backlog.pending, *(task for task, _ in backlog.elsewhere)}
+        queued = {*backlog._pending, *(task for task, _ in backlog._elsewhere)}
         queued |= {task for _, task in backlog._quarantine} | {gave_up.task for gave_up in self.given_up}
-        for task in backlog.unfinished - queued:
-            work = backlog.work[task]
+        for task in backlog._unfinished - queued:
+            work = backlog._work[task]
             if not (work.holders or work.parts or (work.parent and work.parent in queued)):
                 raise BrokenPromiseError(f"nobody does {task}: {work}")
 
@@ -345,7 +344,7 @@ class Simulation:
     def _send(self, command: Send) -> None:
         runner = self.runners.get(command.runner)
         if runner is None:
-            self._after(0.01, lambda: self._tell_death(command.runner))
+            self._after(0.01, lambda: self._handle(Died(command.runner)))
         elif runner.waiting:
             raise BrokenPromiseError("more than one call waits behind another")
         elif runner.tasks:
@@ -383,7 +382,8 @@ class Simulation:
         runner = self.runners.get(number)
         if runner is None or runner.call != call or not runner.tasks:
             # The process is gone, but what it sent may still be on its way.
-            self._handle(Answered(number, seconds, steps, ())) if runner is None else None
+            if runner is None:
+                self._handle(Answered(number, seconds, steps, ()))
             return
         if runner.frozen:
             self._after(0.05, lambda: self._answer(number, call, steps, seconds))
@@ -410,15 +410,11 @@ class Simulation:
         if waiting and runner.withdrawn:
             self._handle(Skipped(number))
 
-    @property
-    def _last_digest(self) -> dict[Task, str]:
-        return self.__dict__.setdefault("_digests", {})
-
     def _ask(self, number: int) -> None:
         def hear() -> None:
             runner = self.runners.get(number)
             if runner is None:
-                self._tell_death(number)
+                self._handle(Died(number))
             elif not runner.frozen:
                 steps = int((self.now - runner.since) / (self.scenario.step_s * runner.speed))
                 self._handle(Heard(number, 0 if runner.hangs or not runner.tasks else steps))
@@ -429,13 +425,10 @@ class Simulation:
         runner = self.runners.pop(number, None)
         if runner is not None:
             self.outcome.counts["killed"] += 1
-            known = self.dispatcher._fleet.runners.get(number)
+            known = self.dispatcher._fleet._runners.get(number)
             if runner.tasks or (known is not None and not known.is_ready):
                 self._handle(Died(number))
             # Nobody waits for an idle one: its end shows when it is spoken to.
-
-    def _tell_death(self, number: int) -> None:
-        self._handle(Died(number))
 
     def _kill_one(self) -> None:
         if self.runners:
@@ -495,50 +488,58 @@ def utilisation_of(
     return (worked - worked_before) / (runners * (end - start))
 
 
+def run_schedules(seeds: Iterable[int]) -> Counter[str]:
+    """What happened in the random schedules with these numbers.
+
+    Raises:
+        BrokenPromiseError: By the number of the schedule in which a promise was broken.
+    """
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        scenario = random_scenario(random.Random(seed))
+        try:
+            outcome = Simulation(scenario, seed).run()
+        except Exception as error:
+            what = str(error) if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: {error}"
+            raise BrokenPromiseError(f"schedule {seed}: {what}\n{scenario}") from error
+        counts += outcome.counts
+        counts["episodes accepted once"] += outcome.accepted
+        if outcome.gave_up is not None:
+            counts[f"gave up: {outcome.gave_up.why}"] += 1
+    return counts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first schedule; the next ones count up")
     options = parser.parse_args()
-    counts: Counter = Counter()
     started = time.perf_counter()
-    for seed in range(options.seed, options.seed + options.schedules):
-        scenario = random_scenario(random.Random(seed))
-        try:
-            outcome = Simulation(scenario, seed).run()
-        except Exception as error:
-            raise SystemExit(
-                f"schedule {seed} failed: {type(error).__name__}: {error}\n{scenario}"
-            ) from error
-        counts += outcome.counts
-        counts["episodes accepted once"] += outcome.accepted
-        if outcome.gave_up is not None:
-            counts[f"gave up: {outcome.gave_up.why}"] += 1
+    counts = run_schedules(range(options.seed, options.seed + options.schedules))
     seconds = time.perf_counter() - started
     print(f"{options.schedules} schedules in {seconds:.1f} s, each as promised")
     for name, count in sorted(counts.items()):
         print(f"  {name:<24}{count:>10,}")
-    for runners in (1000,):
-        large = Scenario(
-            runners=runners,
-            episodes=4 * runners,
-            episodes_per_task=1,
-            mean_steps=400,
-            deaths_per_s=20,
-            freezes_per_s=5,
-            thaw=0.5,
-            slow_runners=0.05,
-            mass_losses_per_s=0.1,
-            bad_starts=0.1,
-            audit_every=100,
-        )
-        started = time.perf_counter()
-        outcome = Simulation(large, 1).run()
-        print(
-            f"{runners} runners, {outcome.accepted} episodes under faults: "
-            f"{outcome.counts['killed']} killed, {outcome.counts['frozen']} frozen, "
-            f"in {time.perf_counter() - started:.1f} s"
-        )
+    large = Scenario(
+        runners=1000,
+        episodes=4000,
+        episodes_per_task=1,
+        mean_steps=400,
+        deaths_per_s=20,
+        freezes_per_s=5,
+        thaw=0.5,
+        slow_runners=0.05,
+        mass_losses_per_s=0.1,
+        bad_starts=0.1,
+        audit_every=100,
+    )
+    started = time.perf_counter()
+    outcome = Simulation(large, 1).run()
+    print(
+        f"{large.runners} runners, {outcome.accepted} episodes under faults: "
+        f"{outcome.counts['killed']} killed, {outcome.counts['frozen']} frozen, "
+        f"in {time.perf_counter() - started:.1f} s"
+    )
     print("\nUtilisation of 64 runners without faults, by length of episodes and episodes per runner:")
     for kind in LENGTHS:
         row = "  ".join(f"{each:>2}: {utilisation(kind, 64, each):.2f}" for each in (1, 4, 16))
@@ -546,7 +547,3 @@ def main() -> None:
     for runners in (64, 1000):
         lags = "  ".join(f"{k}: {utilisation('lognormal', runners, 16, k):.2f}" for k in (0, 1, 2, 4))
         print(f"Of {runners} runners, lognormal, 16 episodes per runner, by policy lag: {lags}")
-
-
-if __name__ == "__main__":
-    main()

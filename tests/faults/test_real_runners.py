@@ -16,18 +16,25 @@ from distpg.core.seeding import environment_seed
 from distpg.core.tasks import tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.errors import EnvRunnersError, EpisodeError
-from distpg.on_ray import actor as ray_env_runner
-from distpg.on_ray import group as ray_env_runners
+from distpg.on_ray import admission
+from distpg.on_ray.actor import RayEnvRunner, new_actors
 from distpg.on_ray.group import RayEnvRunnerGroup
 from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.sampling.group import InProcessEnvRunnerGroup
-from tests.conftest import collect, policy_spec
-from tests.determinism.test_worker_counts import FEW_CPUS, as_bytes
+from tests.conftest import FEW_CPUS, collect, policy_spec
+from tests.determinism.test_worker_counts import as_bytes
 
 pytestmark = pytest.mark.usefixtures("ray")
 
 CALM = "tests.odd_environments:ShortOrLong"
+
+
+class PidRunner(RayEnvRunner):
+    """Tells its process, so that a test can do to it what the world does."""
+
+    def pid(self) -> int:
+        return os.getpid()
 
 
 class Runners:
@@ -40,7 +47,8 @@ class Runners:
             TrainConfig(env_id=env_id, env_kwargs=kwargs, seed=2, env_reuse="always"), self.policy
         )
         self.events: list[Event] = []
-        self.group = RayEnvRunnerGroup(self.spec, FEW_CPUS, rules, self.events.append, **options)
+        actors = new_actors(self.spec, FEW_CPUS, PidRunner)
+        self.group = RayEnvRunnerGroup(self.spec, rules, actors, self.events.append, **options)
         self.weights = initial_weights(self.policy.layer_sizes, 0)
 
     def check(self, episodes: int = 12, per_task: int = 1, iteration: int = 0) -> None:
@@ -56,7 +64,7 @@ class Runners:
     def processes(self) -> list[int]:
         import ray
 
-        return ray.get([actor.pid.remote() for actor in self.group._actors.values()])
+        return ray.get([runner.actor.pid.remote() for runner in self.group._runners.values()])
 
 
 @pytest.fixture(autouse=True)
@@ -74,18 +82,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         group.close()
 
 
-def with_pid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Actors that tell their process, so that a test can do to it what the world does."""
-
-    class EnvRunner(ray_env_runner.EnvRunner):
-        def pid(self) -> int:
-            return os.getpid()
-
-    monkeypatch.setattr(ray_env_runners, "EnvRunner", EnvRunner)
-
-
-def test_all_runners_frozen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_pid(monkeypatch)
+def test_all_runners_frozen_at_once() -> None:
     runners = Runners(rules=Rules(2, silent_after_s=1.0))
     runners.group.wait_for(2)
     runners.check(iteration=0)
@@ -95,8 +92,7 @@ def test_all_runners_frozen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runners.kinds["env_runner_silent"] == 2
 
 
-def test_killed_in_the_middle_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_pid(monkeypatch)
+def test_killed_in_the_middle_again_and_again() -> None:
     runners = Runners(rules=Rules(3))
     runners.group.wait_for(3)
     for iteration in range(4):
@@ -154,8 +150,8 @@ def test_a_constructor_that_kills_is_given_up() -> None:
 
 
 def test_wrong_answers_of_an_unrepeatable_environment_are_found_by_audits() -> None:
-    rules = Rules(2, audited=lambda tasks: tasks)
-    runners = Runners("tests.odd_environments:NeverTheSame", rules=rules, is_reproducible=False)
+    unrepeatable = "tests.odd_environments:NeverTheSame"
+    runners = Runners(unrepeatable, rules=Rules(2), audit_every=1, is_reproducible=False)
     tasks = tasks_of_iteration(0, 6, 1, 0)
     collect(runners.group, tasks, runners.weights)
     assert runners.kinds["answers_differ"] == 6
@@ -171,7 +167,7 @@ def test_an_environment_that_never_repeats_is_used_and_said() -> None:
 
 
 def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_env_runner, "numerics_digest", lambda policy: "another machine's")
+    monkeypatch.setattr(admission, "numerics_digest", lambda policy: "another machine's")
     refused = Runners(rules=Rules(1))
     with pytest.raises(EnvRunnersError, match="no runner starts: refused, since its arithmetic differs"):
         refused.group.wait_for(1)
@@ -184,7 +180,7 @@ def test_runners_import_no_torch_and_are_small() -> None:
     import ray
 
     @ray.remote(num_cpus=FEW_CPUS, concurrency_groups={"heartbeat": 1})
-    class Probe(ray_env_runner.EnvRunner):
+    class Probe(RayEnvRunner):
         def probe(self) -> tuple[bool, int, int]:
             import sys
 

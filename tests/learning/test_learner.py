@@ -9,7 +9,7 @@ from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import PolicySpec, softmax, weights_digest
 from distpg.errors import DivergenceError
 from distpg.learning.learner import Learner
-from distpg.sampling.env_runner import policy_spec
+from distpg.training.prepare import policy_spec
 from tests.conftest import make_batch
 
 LINEAR = PolicySpec(3, 2, ())

@@ -100,7 +100,7 @@ def test_what_a_killed_run_leaves_is_gone_with_the_next(tmp_path: Path, temporar
         names = " ".join(started.values())
         assert "gcs_server" in names
         assert "raylet" in names
-        assert "ray::EnvRunner" in names
+        assert "ray::RayEnvRunner" in names
         process.kill()
         process.communicate()
     # Ray's two agents try for a minute to tell the dead cluster that it is dead, and end then.

@@ -1,0 +1,123 @@
+"""What several benchmarks share: runs in processes of their own, a policy, runners on Ray, and /proc."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import OnEvent
+from distpg.core.policies import PolicySpec, Weights, initial_weights
+from distpg.core.tasks import tasks_of_iteration
+from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
+from distpg.sampling.group import EnvRunnerGroup
+
+
+def start_distpg(*arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
+    """A command of distpg in a session of its own: no signal to this process reaches it."""
+    command = [sys.executable, "-m", "distpg", *arguments, "--quiet"]
+    return subprocess.Popen(command, start_new_session=True, **popen)
+
+
+def train(run: Path, seed: int, options: list[str]) -> dict[str, Any]:
+    """The result of a run in one process of its own: no number of runners would change it."""
+    with start_distpg(
+        *("train", "--num-env-runners", "0", "--seed", str(seed), "--run-dir", str(run)), *options
+    ) as process:
+        process.wait()
+    if process.returncode != 0:
+        raise SystemExit(f"distpg train ended with exit code {process.returncode}")
+    return result(run)
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text(encoding="utf-8"))
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def digests(run: Path) -> list[str]:
+    """Of the weights after each iteration."""
+    return [line["weights_digest"] for line in metrics(run)]
+
+
+def parser_of_runs(description: str, seeds: int) -> argparse.ArgumentParser:
+    """For benchmarks that train several seeds at a time, and hand on what they do not know."""
+    parser = argparse.ArgumentParser(description=f"{description} Other options go to `distpg train`.")
+    parser.add_argument("--seeds", type=int, default=seeds, help="seeds 0 to SEEDS - 1")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    return parser
+
+
+def untrained(env_id: str = "CartPole-v1") -> tuple[PolicySpec, Weights]:
+    """The default policy for an environment, and its first weights."""
+    info = inspect_env(EnvSpec(env_id))
+    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
+    return policy, initial_weights(policy.layer_sizes, seed=0)
+
+
+@contextlib.contextmanager
+def ray_runners(
+    config: TrainConfig,
+    policy: PolicySpec,
+    num_env_runners: int,
+    cpus: float,
+    on_event: OnEvent = lambda event: None,
+    start_timeout_s: float = 60.0,
+    make_group: Callable[..., EnvRunnerGroup] | None = None,
+) -> Iterator[EnvRunnerGroup]:
+    """So many runners on the cluster of this process, all of them ready."""
+    from distpg.dispatch.messages import Rules
+    from distpg.on_ray.group import RayEnvRunnerGroup
+
+    spec: EnvRunnerSpec = env_runner_spec(config, policy)
+    rules = Rules(num_env_runners, start_timeout_s=start_timeout_s)
+    group = (make_group or RayEnvRunnerGroup)(spec, cpus, rules, on_event=on_event)
+    with contextlib.closing(group):
+        group.wait_for(num_env_runners)
+        yield group
+
+
+def seconds_to_play(group: EnvRunnerGroup, iteration: int, episodes: int, weights: Weights) -> float:
+    """For so many episodes, one a task."""
+    tasks = tasks_of_iteration(iteration, episodes, 1, iteration)
+    start = time.perf_counter()
+    group.add(tasks, weights)
+    group.collect(tasks)
+    return time.perf_counter() - start
+
+
+def env_runner_processes(ancestors: set[int]) -> list[int]:
+    """Processes of EnvRunner actors that descend from one of these processes."""
+    parents, runners = {}, []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                if (path / "cmdline").read_bytes().startswith(b"ray::EnvRunner"):
+                    runners.append(int(path.name))
+
+    def descends(process: int) -> bool:
+        while process in parents and process not in ancestors:
+            process = parents[process]
+        return process in ancestors
+
+    return sorted(filter(descends, runners))
+
+
+def memory_mib(what: str, process: int | str = "self") -> float:
+    """A line of /proc/PROCESS/status: VmRSS is in memory now, VmHWM the most that ever was."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(what)]
+    return int(line.split()[1]) / 1024
