@@ -8,7 +8,7 @@ import gymnasium
 
 from benchmarks.common import untrained
 from distpg.core.policies import PolicySpec, Weights, initial_weights
-from distpg.core.seeding import environment_seeds
+from distpg.core.seeding import environment_seed
 from distpg.environments.envs import EnvSpec, inspect_env, make_env, without_wrappers
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 
@@ -69,7 +69,7 @@ def main() -> None:
             (played.actions[end - length : end] + info.first_action).tolist()
             for end, length in zip(ends, played.lengths.tolist(), strict=True)
         ]
-        seeds = environment_seeds(0, 0, episodes)
+        seeds = [environment_seed(0, episode) for episode in range(episodes)]
         rates: dict[str, list[float]] = {}
         for _ in range(options.repetitions):
             rates.setdefault("bare", []).append(bare_loop(env, seeds, chosen))

@@ -6,7 +6,7 @@ import time
 from benchmarks.common import ray_runners
 from distpg.config.train_config import TrainConfig, resolve_config
 from distpg.core.policies import PolicySpec, initial_weights
-from distpg.core.seeding import environment_seeds
+from distpg.core.seeding import environment_seed
 from distpg.environments.envs import env_spec, make_env
 from distpg.environments.sleep_env import ENV_ID
 from distpg.on_ray.cluster import ray_cluster
@@ -64,8 +64,8 @@ def lengths_of(config: TrainConfig, start: int) -> list[int]:
     env = make_env(env_spec(config)).unwrapped
     found = []
     size = config.episodes_per_iteration
-    for seed in environment_seeds(config.seed, start * size, (config.max_iterations - start) * size):
-        env.reset(seed=seed)
+    for episode in range(start * size, config.max_iterations * size):
+        env.reset(seed=environment_seed(config.seed, episode))
         found.append(env._length)
     return found
 

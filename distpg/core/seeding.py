@@ -84,15 +84,6 @@ def uniform(random_words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return numbers
 
 
-def environment_seeds(
-    seed: int, first_episode: int, count: int, stream: Stream = Stream.ENVIRONMENT_SEED
-) -> list[int]:
-    """The seeds given to ``env.reset`` at the starts of consecutive episodes, from 0 to 2**31 - 1."""
-    episodes = np.arange(first_episode, first_episode + count)
-    seeds: list[int] = (words(seed, stream, episodes, 0, 1)[:, 0] >> np.uint32(1)).tolist()
-    return seeds
-
-
 def environment_seed(seed: int, episode: int, stream: Stream = Stream.ENVIRONMENT_SEED) -> int:
-    """:func:`environment_seeds` of one episode."""
-    return environment_seeds(seed, episode, 1, stream)[0]
+    """The seed given to ``env.reset`` at the start of an episode, from 0 to 2**31 - 1."""
+    return int(words(seed, stream, [episode], 0, 1)[0, 0]) >> 1

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Container
+from collections.abc import Iterable
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -51,34 +51,33 @@ def _source_digest(kind: type[Any]) -> str | None:
 
 
 def _path(key: Key) -> Path:
+    """Of the verdict's file.
+
+    Raises:
+        OSError: There can be none: what the class's source is, nobody knows.
+        RuntimeError: The user has no home directory.
+    """
+    if key["source"] is None:
+        raise FileNotFoundError(f"the source of {key['env_id']}")
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     return cache_directory() / "environments" / f"{name}.json"
 
 
-def cached_causes(key: Key, known: Container[str]) -> tuple[str, ...] | None:
+def cached_causes(key: Key, known: Iterable[str]) -> tuple[str, ...] | None:
     """The causes of an earlier verdict; None where there is none, or its file is damaged."""
-    if key["source"] is None:
-        return None
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
         found = json.loads(_path(key).read_text(encoding="utf-8"))
-        causes = found["causes"]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        return None
-    if found.get("key") != key or not isinstance(causes, list):
-        return None
-    return tuple(causes) if all(isinstance(cause, str) and cause in known for cause in causes) else None
+        if found["key"] == key and set(found["causes"]) <= set(known):
+            return tuple(found["causes"])
+    return None
 
 
 def keep_causes(key: Key, causes: tuple[str, ...]) -> None:
     """Keep a verdict's causes for the next start; where the cache cannot be written, it is left out."""
-    if key["source"] is None:
-        return
     with contextlib.suppress(OSError, RuntimeError):
         path = _path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: two starts at once may keep the same verdict.
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
             json.dump({"key": key, "causes": list(causes)}, file, indent=2)
         Path(file.name).replace(path)

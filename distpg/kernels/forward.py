@@ -83,7 +83,14 @@ def preferences(parameters, sizes, scratch, rows):
 def tick(
     parameters, sizes, products, scratch, observations, actions, log_probs, choices, words, lanes, t, numbers
 ):
-    """See :meth:`CompiledPolicy.act`."""
+    """The policy's choices in one step of some lanes, as :meth:`CompiledPolicy.act` says.
+
+    Args:
+        parameters: float32, layer by layer: the weights as that layer takes them, then the biases.
+        sizes: int64, widths from features to preferences.
+        products: int64[columns, 2], as of :func:`distpg.core.policies.flat_products`.
+        scratch: float32[2, BLOCK, widest layer].
+    """
     seed, stream, first, greedy = numbers[0], numbers[1], numbers[2], numbers[3]
     size, count = observations.shape[2], sizes[-1]
     for start in range(0, len(lanes), BLOCK):

@@ -30,7 +30,7 @@ def philox(c0, c1, c2, c3, seed, words):
 
 @njit
 def reset_seeds(seed, stream, first, words, seeds):
-    """As :func:`distpg.core.seeding.environment_seeds`, which takes as long as a third of a short episode.
+    """As :func:`distpg.core.seeding.environment_seed`, which takes as long as a third of a short episode.
 
     Args:
         words: uint32[4], room; seeds: int64[E], the result.

@@ -22,6 +22,11 @@ def baseline_values(
 ) -> NDArray[np.float64]:
     """B for each step of a batch.
 
+    ``none``: 0. ``episode``: the mean of the episode's own returns, the article's baseline; it depends on the
+    episode's own actions, so it biases the gradient. ``batch``: the leave-one-out mean of the returns at all
+    steps of the other episodes. ``timestep``: that of the other episodes' returns at the same t, where an
+    episode that has ended counts 0.
+
     Args:
         returns: float32[N].
         lengths: int32[E], summing to N.
@@ -29,41 +34,13 @@ def baseline_values(
     Returns:
         float64[N].
     """
-    values = returns.astype(np.float64)
-    if kind == "episode":
-        return _episode_mean(values, lengths)
-    if kind == "batch":
-        return _other_episodes(values, lengths)
+    values, num_others = returns.astype(np.float64), len(lengths) - 1
+    if kind == "none" or (kind != "episode" and num_others == 0):
+        return np.zeros_like(values)
     if kind == "timestep":
-        return _other_episodes_at_same_step(values, lengths)
-    return np.zeros_like(values)
-
-
-def _episode_mean(returns: NDArray[np.float64], lengths: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Mean of the episode's own returns: the article's baseline.
-
-    It depends on the episode's own actions, so it biases the gradient.
-    """
-    means = np.add.reduceat(returns, episode_starts(lengths)) / lengths
+        t = step_numbers(lengths)
+        others: NDArray[np.float64] = np.bincount(t, weights=values)[t] - values
+        return others / num_others
+    sums = np.add.reduceat(values, episode_starts(lengths))
+    means = sums / lengths if kind == "episode" else (sums.sum() - sums) / (lengths.sum() - lengths)
     return np.repeat(means, lengths)
-
-
-def _other_episodes(returns: NDArray[np.float64], lengths: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Leave-one-out mean of the returns at all steps of the other episodes."""
-    if len(lengths) == 1:
-        return np.zeros_like(returns)
-    sums = np.add.reduceat(returns, episode_starts(lengths))
-    means = (sums.sum() - sums) / (lengths.sum() - lengths)
-    return np.repeat(means, lengths)
-
-
-def _other_episodes_at_same_step(
-    returns: NDArray[np.float64], lengths: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """Leave-one-out mean of the other episodes' returns at the same t; an ended episode counts 0."""
-    if len(lengths) == 1:
-        return np.zeros_like(returns)
-    t = step_numbers(lengths)
-    others: NDArray[np.float64] = np.bincount(t, weights=returns)[t] - returns
-    others /= len(lengths) - 1
-    return others

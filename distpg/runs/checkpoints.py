@@ -17,12 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from distpg.config.train_config import TrainConfig, deciding_options
+from distpg.core.policies import Weights
 from distpg.errors import CheckpointError, ConfigError
 from distpg.learning.learner_state import LearnerState, Moments, ValueState
 from distpg.runs.progress import RECENT_EPISODES, Progress
@@ -31,7 +30,6 @@ from distpg.system.files import storage_error, sync_directory, write_durably, wr
 # 2: weights of earlier updates, which a policy that lags is still to play with.
 FORMAT = 2
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
-Arrays = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     value = ValueState(
         _taken("value", weights), _taken("value", optimiser), Moments(**state["value_moments"])
     )
-    earlier: list[Arrays] = []
+    earlier: list[Weights] = []
     while older := _taken(f"earlier.{len(earlier)}", weights):
         earlier.append(older)
     learner = LearnerState(
@@ -255,7 +253,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _read_tensors(path: Path, checksum: str) -> Arrays:
+def _read_tensors(path: Path, checksum: str) -> Weights:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -278,11 +276,11 @@ def _progress(state: Mapping[str, Any]) -> Progress:
     return Progress(**{**values, "recent_returns": deque(values["recent_returns"], RECENT_EPISODES)})
 
 
-def _under(prefix: str, arrays: Arrays) -> Arrays:
+def _under(prefix: str, arrays: Weights) -> Weights:
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
-def _taken(prefix: str, arrays: Arrays) -> Arrays:
+def _taken(prefix: str, arrays: Weights) -> Weights:
     """The arrays under a prefix, without it, taken out of the others."""
     names = [name for name in arrays if name.startswith(f"{prefix}.")]
     return {name.removeprefix(f"{prefix}."): arrays.pop(name) for name in names}

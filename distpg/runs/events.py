@@ -31,15 +31,13 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Record an event."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        record = event.record()
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(strict_json({"time": now, **record}) + "\n")
+            file.write(strict_json({"time": now, **event.record()}) + "\n")
             if event.speaks_against:
                 # A resumed run must not claim what this one had to give up, not even after a power cut.
                 file.flush()
                 os.fsync(file.fileno())
-        if event.speaks_against and self.why_not is None:
-            self.why_not = str(record["why"])
+        self.why_not = self.why_not or event.why_not
         self._listener(event)
 
 

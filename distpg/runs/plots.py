@@ -128,16 +128,11 @@ def draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
     figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
     for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
-        axes.plot(
-            run.iteration_env_steps, run.return_variance, ":", color=colour, label=f"returns: {run.label}"
-        )
-        axes.plot(
-            run.iteration_env_steps,
-            run.advantage_variance,
-            color=colour,
-            linewidth=1.5,
-            label=f"returns minus baseline: {run.label}",
-        )
+        for values, line, name in (
+            (run.return_variance, ":", "returns"),
+            (run.advantage_variance, "-", "returns minus baseline"),
+        ):
+            axes.plot(run.iteration_env_steps, values, line, color=colour, label=f"{name}: {run.label}")
     _finish(axes, "before normalisation")
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Steps(NamedTuple):
 
 
 def reset_seeds(seed: int, stream: int, first_episode: int, count: int) -> list[int]:
-    """:func:`distpg.core.seeding.environment_seeds`, compiled."""
+    """:func:`distpg.core.seeding.environment_seed` of consecutive episodes, compiled."""
     from distpg.kernels import philox
 
     found = np.empty(count, np.int64)
@@ -42,14 +43,17 @@ class CompiledPolicy:
     def __init__(self, spec: PolicySpec) -> None:
         from distpg.kernels import forward
 
-        self._tick = forward.tick
         sizes = spec.layer_sizes
-        self._sizes = np.array(sizes, np.int64)
-        self._products = flat_products(spec.observation_size, spec.degree)
         count = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
         self._parameters = np.empty(count, np.float32)
         self._narrow = forward.NARROW
-        self._scratch = np.empty((2, forward.BLOCK, max(sizes)), np.float32)
+        self._tick = functools.partial(
+            forward.tick,
+            self._parameters,
+            np.array(sizes, np.int64),
+            flat_products(spec.observation_size, spec.degree),
+            np.empty((2, forward.BLOCK, max(sizes)), np.float32),
+        )
 
     def load(self, weights: Weights) -> None:
         """Play with these weights from now on."""
@@ -78,17 +82,4 @@ class CompiledPolicy:
             lanes: int64, those that still play.
             numbers: uint64[4]: run seed, stream, number of lane 0's episode, 1 to be greedy.
         """
-        self._tick(
-            self._parameters,
-            self._sizes,
-            self._products,
-            self._scratch,
-            steps.observations,
-            steps.actions,
-            steps.log_probs,
-            choices,
-            words,
-            lanes,
-            t,
-            numbers,
-        )
+        self._tick(*steps, choices, words, lanes, t, numbers)

@@ -11,7 +11,7 @@ import pytest
 
 import distpg
 from distpg.core.policies import PolicySpec, features, initial_weights, preferences, softmax
-from distpg.core.seeding import MAX_EPISODE, Stream, environment_seeds, philox4x32, uniform, words
+from distpg.core.seeding import MAX_EPISODE, Stream, environment_seed, philox4x32, uniform, words
 from distpg.kernels.elementary import exp, log
 from distpg.kernels.forward import NARROW
 from distpg.kernels.philox import philox
@@ -97,7 +97,9 @@ def test_philox_is_the_one_of_every_other_random_number() -> None:
 @pytest.mark.parametrize("first", [0, 2**32 - 2, MAX_EPISODE - 4])
 @pytest.mark.parametrize("stream", [Stream.ENVIRONMENT_SEED, Stream.EVALUATION_SEED])
 def test_seeds_of_resets(seed: int, first: int, stream: Stream) -> None:
-    assert reset_seeds(seed, stream, first, 5) == environment_seeds(seed, first, 5, stream)
+    assert reset_seeds(seed, stream, first, 5) == [
+        environment_seed(seed, episode, stream) for episode in range(first, first + 5)
+    ]
 
 
 @pytest.mark.parametrize("name", SPECS)
