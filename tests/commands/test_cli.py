@@ -104,7 +104,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         (["train", "--env-kwargs", '{"x": 1}'], "CartPole-v1 cannot be made: TypeError", "--env-kwargs"),
         (["train", "--run-dir", "."], ". has something in it already", "never overwritten"),
         (["train", "--run-dir", "file"], "cannot write to file", "--run-dir"),
-        (["train", "--preset", "atari"], "--preset has a wrong value", "article or cartpole"),
+        (["train", "--preset", "atari"], "--preset cannot be 'atari'", "article or cartpole"),
         (["train", "--lr-schedule", "linear"], "go together", "both"),
         (["resume"], "needs a run directory", "Example"),
         (["resume", "missing"], "missing is not a run directory", "path"),
