@@ -15,6 +15,8 @@ from distpg.runs.metrics import Metrics
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from distpg.runs.results import Result
+
 _BARS = "▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 1.0
 
@@ -206,3 +208,22 @@ def make_display(quiet: bool) -> Display:
     if quiet:
         return QuietDisplay()
     return TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
+
+
+def summary(result: Result) -> str:
+    """How a run ended, and where its files are."""
+    if result.solved:
+        outcome = f"Solved after {result.env_steps_to_solve:,} environment steps"
+    else:
+        outcome = "Stopped at the limit, not solved"
+    return (
+        f"{outcome} in {result.iterations} iterations and {result.train_s:.1f} s.\n"
+        f"Weights {result.weights_digest}.\n"
+        f"Figures, metrics and result.json are in {result.run_dir}"
+    )
+
+
+def one_line(text: str) -> str:
+    """The text without line ends and control characters."""
+    # What a user typed, or a file holds, must not reach the terminal as control characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))

@@ -16,8 +16,8 @@ import pytest
 
 import distpg
 from distpg.commands.cli import main
-from distpg.commands.options import TrainOptions
 from distpg.commands.parser import parse
+from distpg.commands.train import TrainOptions
 from distpg.config.files import config_from_mapping
 from distpg.config.option_types import option_name, options_of
 from distpg.config.train_config import TrainConfig

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from distpg.commands.benchmark import BenchmarkOptions
 from distpg.commands.cli import main
-from distpg.commands.options import (
-    BenchmarkOptions,
-    EvaluateOptions,
-    ReplayOptions,
-    TrainOptions,
-)
+from distpg.commands.evaluate import EvaluateOptions
 from distpg.commands.parser import parse
+from distpg.commands.replay import ReplayOptions
+from distpg.commands.train import TrainOptions
 from distpg.config.train_config import TrainConfig
 
 

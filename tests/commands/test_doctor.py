@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distpg.commands.cli import main
-from distpg.commands.doctor import examine_package
+from distpg.commands.doctor_checks import examine_package
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
