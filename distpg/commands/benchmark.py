@@ -34,11 +34,11 @@ class BenchmarkOptions(EnvOptions):
     num_env_runners: tuple[int, ...] = (1, 2)
     """Numbers of runners; 0: in this process, without Ray"""
     episodes_per_iteration: tuple[int, ...] = (64,)
-    """Sizes of an iteration, in episodes"""
+    """Batch sizes, in episodes"""
     episodes_per_task: int | Literal["auto"] = "auto"
     """Episodes that a runner plays side by side; auto: one 64th of an iteration, 1 to 64"""
     policy_lag: tuple[int, ...] = (0,)
-    """Policy lags"""
+    """Policy lags: updates by which the behaviour policy is behind"""
     sampler: tuple[Literal["auto", "gymnasium"], ...] = ("auto",)
     """Samplers"""
     train: bool = False
@@ -48,11 +48,11 @@ class BenchmarkOptions(EnvOptions):
     iterations: int | None = None
     """Iterations of a measurement, the same episodes for all; default: about a second of the first"""
     policy: Literal["linear", "polynomial", "mlp"] = "mlp"
-    """What maps an observation to the policy's action preferences"""
+    """Softmax policy: linear in the observation, in its polynomial features, or a multilayer perceptron"""
     hidden_sizes: tuple[int, ...] = (128,)
-    """Widths of the policy's hidden layers"""
+    """Hidden layer widths of the policy"""
     seed: int = 0
-    """Seed of everything random"""
+    """Random seed"""
     cpus_per_env_runner: float = 1.0
     """CPUs a runner asks Ray for on a cluster given by --address; fractions allowed"""
     address: str | None = None

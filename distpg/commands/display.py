@@ -4,65 +4,44 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event
-from distpg.runs.metrics import Metrics
+from typing_extensions import Self, override
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
+    from distpg.config.train_config import TrainConfig
+    from distpg.core.events import Event
+    from distpg.runs.metrics import Metrics
     from distpg.runs.results import Result
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 1.0
 
 
-class Display(Protocol):
-    """Shows a run's course while it is entered."""
+class Display:
+    """Shows a run's course while it is entered; this one shows nothing."""
 
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def start(self, config: TrainConfig, run: Path) -> None:
-        """The runners are up and training begins."""
-        ...
-
-    def iteration(self, metrics: Metrics) -> None:
-        """An iteration is done."""
-        ...
-
-    def event(self, event: Event) -> None:
-        """Something else happened."""
-        ...
-
-
-class QuietDisplay:
-    """Shows nothing."""
-
-    def __enter__(self) -> QuietDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         return
 
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
+        """The runners are up and training begins."""
 
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
+        """An iteration is done."""
 
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
+        """Something else happened."""
 
 
-class PlainDisplay(QuietDisplay):
+class PlainDisplay(Display):
     """A line about once a second, for logs and pipes."""
 
     def __init__(self) -> None:
@@ -74,19 +53,19 @@ class PlainDisplay(QuietDisplay):
         if self._last is not self._printed:
             self._print(self._last)
 
+    @override
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
         print(f"{_title(config)}\nrun directory: {run}", flush=True)
 
+    @override
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
         self._last = metrics
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             self._print(metrics)
 
+    @override
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
         if not event.is_routine:
             print(event, flush=True)
 
@@ -103,7 +82,7 @@ class PlainDisplay(QuietDisplay):
             )
 
 
-class TerminalDisplay(QuietDisplay):
+class TerminalDisplay(Display):
     """A live panel: how far the return has come, the curve so far, and speed."""
 
     def __init__(self) -> None:
@@ -116,24 +95,24 @@ class TerminalDisplay(QuietDisplay):
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._render, refresh_per_second=8)
 
-    def __enter__(self) -> TerminalDisplay:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    @override
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
         self._config, self._run = config, run
 
+    @override
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
         self._metrics = metrics
         self._curve.append(metrics["episode_return_mean_100"])
 
+    @override
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
         if not event.is_routine:
             self._live.console.print(f"[yellow]{event}[/]", highlight=False)
 
@@ -206,7 +185,7 @@ def _title(config: TrainConfig) -> str:
 def make_display(quiet: bool) -> Display:
     """A live panel where standard output is a terminal, lines where it is not, nothing if ``quiet``."""
     if quiet:
-        return QuietDisplay()
+        return Display()
     return TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
 
 

@@ -1,16 +1,18 @@
-"""Preflight: what this machine has, whether a cluster answers, and whether an environment can be trusted."""
+"""What this machine has, whether a cluster answers, and whether an environment can be trusted."""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from distpg.environments.envs import EnvSpec, inspect_env
 from distpg.environments.reproducibility import CAUSES, Verdict, examine
@@ -46,8 +48,8 @@ class Finding:
 
 def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iterator[Finding]:
     """Findings about this machine, the cluster at an address, and an environment."""
-    yield from _examine_machine()
     num_cpus, free_bytes = usable_cpus(), free_memory()
+    yield from _examine_machine(num_cpus, free_bytes)
     if address is not None:
         finding, cluster_cpus = _cluster(address)
         yield finding
@@ -56,13 +58,13 @@ def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iter
         yield from _examine_environment(spec, num_cpus, free_bytes, address)
 
 
-def _examine_machine() -> Iterator[Finding]:
+def _examine_machine(num_cpus: int, free_bytes: int | None) -> Iterator[Finding]:
     yield _python()
-    lower_bounds = _lower_bounds()
+    needed = _requirements()
     for package in _PACKAGES:
-        yield examine_package(package, lower_bounds.get(package))
-    yield _cpus()
-    yield _memory()
+        yield examine_package(package, needed.get(package, SpecifierSet()))
+    yield _cpus(num_cpus)
+    yield _memory(free_bytes)
     yield _disk(Path.cwd())
 
 
@@ -73,46 +75,35 @@ def _python() -> Finding:
     return Finding("ok", version)
 
 
-def _lower_bounds() -> dict[str, str]:
-    """The oldest versions that distpg's own metadata allow; none where it is not installed."""
+def _requirements() -> dict[str, SpecifierSet]:
+    """The versions that distpg's own metadata allow; none where it is not installed."""
     try:
-        requirements = metadata.requires("distpg") or []
+        requirements = map(Requirement, metadata.requires("distpg") or [])
     except metadata.PackageNotFoundError:
         return {}
-    found = (re.match(r"([\w.-]+?)\s*>=\s*([\d.]+)", line) for line in requirements if ";" not in line)
-    return {match[1].lower(): match[2] for match in found if match}
+    return {one.name.lower(): one.specifier for one in requirements if one.marker is None}
 
 
-def examine_package(name: str, oldest: str | None) -> Finding:
-    """Whether a package is installed, and new enough."""
+def examine_package(name: str, needed: SpecifierSet) -> Finding:
+    """Whether a package is installed, and of a version that is needed."""
     version = installed_version(name)
     if version is None and name == "ray":
         return Finding("warn", "ray is not installed: only --num-env-runners 0 works; pip install ray")
     if version is None:
         return Finding("fail", f"{name} is not installed: pip install {name}")
-    if oldest is not None and _numbers(version) < _numbers(oldest):
-        return Finding("fail", f"{name} {version} is too old: distpg needs {oldest}")
+    if not needed.contains(version, prereleases=True):
+        return Finding("fail", f"{name} {version} does not suit: distpg needs {needed}")
     return Finding("ok", f"{name} {version}")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """The version's leading numbers: 2.13.0+cpu is (2, 13, 0)."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(number) for number in found[0].split(".")) if found else ()
-
-
-def _cpus() -> Finding:
-    usable = usable_cpus()
+def _cpus(usable: int) -> Finding:
     if usable == 1:
         return Finding("warn", "1 CPU: runners would only take turns with the learner")
     return Finding("ok", f"{usable} CPUs")
 
 
-def _memory() -> Finding:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        (free,) = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError):
+def _memory(free: int | None) -> Finding:
+    if free is None:
         return Finding("ok", "free memory: not known on this system")
     text = f"{_size(free)} of memory free"
     if free < _ENOUGH_MEMORY:

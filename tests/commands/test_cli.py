@@ -1,4 +1,5 @@
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from distpg.commands.parser import parse
 from distpg.commands.replay import ReplayOptions
 from distpg.commands.train import TrainOptions
 from distpg.config.train_config import TrainConfig
+
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,25 @@ def test_usage_is_short_and_an_error(capsys: pytest.CaptureFixture[str]) -> None
     assert len(usage.splitlines()) <= 12
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == usage
+
+
+def test_help_and_wrong_options_load_no_framework() -> None:
+    script = """
+import contextlib, sys
+from distpg.commands.cli import _COMMANDS, main
+for command in _COMMANDS:
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    assert main([command, "--no-such-option"]) == 2
+    print(command, file=sys.stderr)
+found = {"ray", "torch", "numba", "matplotlib", "gymnasium"} & set(sys.modules)
+assert not found, found
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "doctor" in result.stderr.splitlines()
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
