@@ -9,16 +9,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from distpg.commands.display import one_line
 from distpg.commands.options import EnvOptions
 from distpg.commands.parser import parse
-from distpg.config.option_types import option_name
+from distpg.config.option_types import Range, describe_type, option_name, options_of
 from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
-
-_HELP = "distpg benchmark --help lists its options with their defaults."
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,9 @@ class BenchmarkOptions(EnvOptions):
     """Samplers"""
     train: bool = False
     """Update the weights after each iteration; otherwise all play with the initial ones"""
-    repetitions: int = 5
+    repetitions: Annotated[int, Range(1)] = 5
     """Measurements of each combination"""
-    iterations: int | None = None
+    iterations: Annotated[int | None, Range(1)] = None
     """Iterations of a measurement, the same episodes for all; default: about a second of the first"""
     policy: Literal["linear", "polynomial", "mlp"] = "mlp"
     """Softmax policy: linear in the observation, in its polynomial features, or a multilayer perceptron"""
@@ -68,13 +66,11 @@ class BenchmarkOptions(EnvOptions):
         Raises:
             ConfigError: A value is out of its range, or a list is empty.
         """
-        for name in ("repetitions", "iterations"):
-            if (number := getattr(self, name)) is not None and number < 1:
-                raise ConfigError(f"{option_name(name)} must be at least 1, not {number}", _HELP)
         listed = ("sampler", "episodes_per_iteration", "policy_lag", "num_env_runners")
         for name in listed:
             if not getattr(self, name):
-                raise ConfigError(f"{option_name(name)} needs a value", _HELP)
+                takes = describe_type(options_of(BenchmarkOptions)[name].type)
+                raise ConfigError(f"{option_name(name)} needs a value", f"It takes {takes}.")
         common = {
             option.name: getattr(self, option.name)
             for option in dataclasses.fields(TrainConfig)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self, override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from distpg.core.events import Event
     from distpg.runs.metrics import Metrics
     from distpg.runs.results import Result
+    from distpg.training.trainer import Listeners
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 1.0
@@ -182,20 +184,23 @@ def _title(config: TrainConfig) -> str:
     return f"distpg · {config.env_id} · seed {config.seed} · {runners}"
 
 
-def make_display(quiet: bool) -> Display:
-    """A live panel where standard output is a terminal, lines where it is not, nothing if ``quiet``."""
+def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:
+    """Show the course and the outcome of a training that reports to listeners; nothing if ``quiet``.
+
+    The course is a live panel where standard output is a terminal, and lines where it is not.
+    """
+    from distpg.training.trainer import Listeners
+
+    display = Display() if quiet else TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
+    with display:
+        result = training(Listeners(display.start, display.iteration, display.event))
     if quiet:
-        return Display()
-    return TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
-
-
-def summary(result: Result) -> str:
-    """How a run ended, and where its files are."""
+        return
     if result.solved:
         outcome = f"Solved after {result.env_steps_to_solve:,} environment steps"
     else:
         outcome = "Stopped at the limit, not solved"
-    return (
+    print(
         f"{outcome} in {result.iterations} iterations and {result.train_s:.1f} s.\n"
         f"Weights {result.weights_digest}.\n"
         f"Figures, metrics and result.json are in {result.run_dir}"

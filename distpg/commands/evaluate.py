@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from distpg.commands.options import RunOptions, need_run
 from distpg.commands.parser import parse
+from distpg.config.option_types import Range
 from distpg.errors import ConfigError
 
 
@@ -14,7 +16,7 @@ from distpg.errors import ConfigError
 class EvaluateOptions(RunOptions):
     """Play episodes with a run's policy and report their mean return."""
 
-    num_episodes: int = 100
+    num_episodes: Annotated[int, Range(1)] = 100
     """Episodes to play; none of them was trained on"""
     greedy: bool = False
     """Greedy policy, the most probable action; this is the default"""
@@ -32,10 +34,6 @@ def read(arguments: list[str]) -> EvaluateOptions:
     need_run(options.run, "evaluate")
     if options.greedy and options.sampled:
         raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
-    if options.num_episodes < 1:
-        raise ConfigError(
-            f"--num-episodes must be at least 1, not {options.num_episodes}", "Example: --num-episodes 100"
-        )
     return options
 
 

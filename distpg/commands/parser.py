@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from distpg.config.option_types import (
+    Option,
+    check_range,
     check_type,
     describe_type,
     expand_home,
@@ -49,10 +52,10 @@ def parse(
         ConfigError: An option is unknown, lacks its value, or has a wrong one.
         SystemExit: After ``--help``.
     """
-    kinds = dict(_option_types(type(defaults)))
+    known = dict(_named_options(type(defaults)))
     wants_help = not ignore_others and not {"-h", "--help"}.isdisjoint(arguments)
     if not wants_help:
-        _check_values_are_there(kinds, arguments)
+        _check_values_are_there(known, arguments)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_value_rule)
     # Its overloads distinguish calls by literals.
@@ -74,25 +77,27 @@ def parse(
             raise
         raise ConfigError("the command line is wrong", f"See {program} --help.") from end
     if others and not ignore_others:
-        raise _unknown(others[0], list(kinds))
+        raise _unknown(others[0], list(known))
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(options):
         name, value = field.name, getattr(options, field.name)
-        # Texts are judged by whoever opens them, and TrainConfig has judged its own options.
-        if option_name(name) in kinds and not _is_text(kinds[option_name(name)]):
-            check_type(name, value, kinds[option_name(name)])
+        option = known.get(option_name(name))  # None: an argument, or TrainConfig, which has checked itself
+        if option is not None and not _is_text(option.type):  # texts are checked by whoever opens them
+            check_type(name, value, option.type)
+        if option is not None and option.range is not None:
+            check_range(name, value, option.range, f"{program} --help lists its options with their defaults.")
         if name in _PATHS and value is not None:
             changes[name] = tuple(map(expand_home, value)) if name == "runs" else expand_home(value)
     parsed: OptionsT = dataclasses.replace(options, **changes)
     return parsed
 
 
-def _option_types(options: Any) -> Iterator[tuple[str, Any]]:
+def _named_options(options: Any) -> Iterator[tuple[str, Option]]:
     for name, option in options_of(options).items():
         if dataclasses.is_dataclass(option.type):
-            yield from _option_types(option.type)
+            yield from _named_options(option.type)
         elif name not in _ARGUMENTS:
-            yield option_name(name), option.type
+            yield option_name(name), option
 
 
 def _is_text(expected: Any) -> bool:
@@ -103,8 +108,8 @@ def _is_list(expected: Any) -> bool:
     return typing.get_origin(expected) is tuple
 
 
-def _check_values_are_there(kinds: dict[str, Any], arguments: Sequence[str]) -> None:
-    """Whether each option that needs a value is followed by one: the next word is no option.
+def _check_values_are_there(known: dict[str, Option], arguments: Sequence[str]) -> None:
+    """Whether each option that needs a value is followed by one; -inf is no option, nor is -1.
 
     Raises:
         ConfigError: One is not.
@@ -113,11 +118,11 @@ def _check_values_are_there(kinds: dict[str, Any], arguments: Sequence[str]) -> 
     if "--" in words:  # the others are no options
         del words[words.index("--") :]
     for word, following in itertools.pairwise([*words, "--"]):
-        expected = kinds.get(word.replace("_", "-"), bool)
-        is_option = following == "--" or (following.startswith("-") and following.lstrip("-")[:1].isalpha())
-        is_number = not _is_text(expected) and isinstance(read_word(following, float), float)  # -inf
-        if expected is not bool and not _is_list(expected) and is_option and not is_number:
-            raise ConfigError(f"{word} needs a value", f"It takes {describe_type(expected)}.")
+        option = known.get(word.replace("_", "-"))
+        if option is None or option.type is bool or _is_list(option.type):
+            continue
+        if re.match(r"--\Z|-+[^\W\d_]", following) and not isinstance(read_word(following, float), float):
+            raise ConfigError(f"{word} needs a value", f"It takes {describe_type(option.type)}.")
 
 
 def _value_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from distpg.commands.display import make_display, summary
+from distpg.commands.display import follow
 from distpg.commands.options import RunOptions, need_run
 from distpg.commands.parser import parse
 from distpg.config.option_types import expand_home
@@ -45,18 +45,7 @@ def _run_among(arguments: list[str]) -> Path | None:
 
 def run(options: ResumeOptions) -> int:
     """Go on with the run, and show the course and the outcome."""
-    before = load_run_config(Path(options.run))
+    from distpg.training.trainer import resume
 
-    from distpg.training.trainer import Listeners, resume
-
-    changes = {
-        option.name: value
-        for option in fields(TrainConfig)
-        if (value := getattr(options.training, option.name)) != getattr(before, option.name)
-    }
-    with make_display(options.quiet) as display:
-        listeners = Listeners(display.start, display.iteration, display.event)
-        result = resume(options.run, listeners, **changes)
-    if not options.quiet:
-        print(summary(result))
+    follow(options.quiet, lambda listeners: resume(options.run, listeners, **vars(options.training)))
     return 0

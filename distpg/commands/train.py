@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from distpg.commands.display import make_display, summary
+from distpg.commands.display import follow
 from distpg.commands.options import Verbosity
 from distpg.commands.parser import parse
 from distpg.config.files import load_config_file, preset
@@ -42,10 +42,7 @@ def read(arguments: list[str]) -> TrainOptions:
 
 def run(options: TrainOptions) -> int:
     """Train, and show the course and the outcome."""
-    from distpg.training.trainer import Listeners, train
+    from distpg.training.trainer import train
 
-    with make_display(options.quiet) as display:
-        result = train(options.training, Listeners(display.start, display.iteration, display.event))
-    if not options.quiet:
-        print(summary(result))
+    follow(options.quiet, lambda listeners: train(options.training, listeners))
     return 0

@@ -124,7 +124,7 @@ def check_type(name: str, value: object, expected: Any) -> None:
         raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(expected)}.")
 
 
-def check_range(name: str, value: object, allowed: Range) -> None:
+def check_range(name: str, value: object, allowed: Range, hint: str = OPTIONS_HELP) -> None:
     """Whether an option's value, where it has numbers, has them in its range.
 
     Raises:
@@ -132,7 +132,7 @@ def check_range(name: str, value: object, allowed: Range) -> None:
     """
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and number not in allowed:
-            raise ConfigError(f"{option_name(name)} must be {allowed}, not {number}", OPTIONS_HELP)
+            raise ConfigError(f"{option_name(name)} must be {allowed}, not {number}", hint)
 
 
 def is_a(value: object, expected: Any) -> bool:
