@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distpg.commands.display import runners_in_words
 from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
 from distpg.runs.plots import COLOURS, GREY, new_axes
@@ -71,9 +72,7 @@ def _groups(measured: Sequence[Measurement]) -> dict[Compared, list[Measurement]
 
 def in_words(config: TrainConfig) -> str:
     """A configuration in words."""
-    number = int(config.num_env_runners)
-    runners = "in this process" if number == 0 else f"{number} runner{'s' if number > 1 else ''}"
-    return f"{runners}, {_sizes(Measurement(config, False, ()).compared)}"
+    return f"{runners_in_words(config.num_env_runners)}, {_sizes(Measurement(config, False, ()).compared)}"
 
 
 def _sizes(compared: Compared) -> str:

@@ -179,9 +179,12 @@ def sparkline(values: list[float], width: int) -> str:
 
 
 def _title(config: TrainConfig) -> str:
-    number = config.num_env_runners
-    runners = "in this process" if number == 0 else f"{number} runner{'s' if number != 1 else ''}"
-    return f"distpg · {config.env_id} · seed {config.seed} · {runners}"
+    return f"distpg · {config.env_id} · seed {config.seed} · {runners_in_words(config.num_env_runners)}"
+
+
+def runners_in_words(number: int | str) -> str:
+    """How many runners there are, or that there are none."""
+    return "in this process" if number == 0 else f"{number} runner{'s' if number != 1 else ''}"
 
 
 def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:

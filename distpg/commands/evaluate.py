@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from distpg.commands.options import RunOptions, need_run
+from distpg.commands.options import RunOptions
 from distpg.commands.parser import parse
 from distpg.config.option_types import Range
 from distpg.errors import ConfigError
@@ -31,7 +31,6 @@ class EvaluateOptions(RunOptions):
 def read(arguments: list[str]) -> EvaluateOptions:
     """The command line."""
     options = parse(EvaluateOptions(), "distpg evaluate", arguments)
-    need_run(options.run, "evaluate")
     if options.greedy and options.sampled:
         raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
     return options

@@ -7,8 +7,6 @@ from typing import Any
 
 import tyro
 
-from distpg.errors import ConfigError
-
 
 @dataclass(frozen=True)
 class Verbosity:
@@ -38,15 +36,3 @@ class EnvOptions(Verbosity):
     """Keyword arguments of the environment, as JSON"""
     max_episode_steps: int | None = None
     """Time limit: truncate episodes at this many steps; default: the environment's own limit"""
-
-
-def need_run(run: object, command: str) -> None:
-    """Whether a run directory was given.
-
-    Raises:
-        ConfigError: None was.
-    """
-    if not run:
-        raise ConfigError(
-            f"distpg {command} needs a run directory", f"Example: distpg {command} runs/CartPole-v1-0-…"
-        )

@@ -49,7 +49,7 @@ def parse(
         ignore_others: Other options, and ``--help``, are somebody else's.
 
     Raises:
-        ConfigError: An option is unknown, lacks its value, or has a wrong one.
+        ConfigError: An option is unknown, lacks its value, or has a wrong one, or a run directory is missing.
         SystemExit: After ``--help``.
     """
     known = dict(_named_options(type(defaults)))
@@ -86,6 +86,8 @@ def parse(
             check_type(name, value, option.type)
         if option is not None and option.range is not None:
             check_range(name, value, option.range, f"{program} --help lists its options with their defaults.")
+        if name in _ARGUMENTS and not value:
+            raise ConfigError(f"{program} needs a run directory", f"Example: {program} runs/CartPole-v1-0-…")
         if name in _PATHS and value is not None:
             changes[name] = tuple(map(expand_home, value)) if name == "runs" else expand_home(value)
     parsed: OptionsT = dataclasses.replace(options, **changes)

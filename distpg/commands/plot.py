@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from distpg.commands.options import Verbosity, need_run
+from distpg.commands.options import Verbosity
 from distpg.commands.parser import parse
 from distpg.errors import RunDirectoryError
 
@@ -24,9 +24,7 @@ class PlotOptions(Verbosity):
 
 def read(arguments: list[str]) -> PlotOptions:
     """The command line."""
-    options = parse(PlotOptions(), "distpg plot", arguments)
-    need_run(options.runs, "plot")
-    return options
+    return parse(PlotOptions(), "distpg plot", arguments)
 
 
 def run(options: PlotOptions) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from distpg.commands.options import RunOptions, need_run
+from distpg.commands.options import RunOptions
 from distpg.commands.parser import parse
 from distpg.errors import ConfigError
 
@@ -24,9 +24,7 @@ class ReplayOptions(RunOptions):
 
 def read(arguments: list[str]) -> ReplayOptions:
     """The command line."""
-    options = parse(ReplayOptions(), "distpg replay", arguments)
-    need_run(options.run, "replay")
-    return options
+    return parse(ReplayOptions(), "distpg replay", arguments)
 
 
 def run(options: ReplayOptions) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from distpg.commands.display import follow
-from distpg.commands.options import RunOptions, need_run
+from distpg.commands.options import RunOptions
 from distpg.commands.parser import parse
 from distpg.config.option_types import expand_home
 from distpg.config.train_config import TrainConfig
@@ -30,9 +30,7 @@ def read(arguments: list[str]) -> ResumeOptions:
     """The command line; the run's own options are the defaults, so those not given stay as they were."""
     run = _run_among(arguments)
     base = TrainConfig() if run is None else load_run_config(run)
-    options = parse(ResumeOptions(training=base), "distpg resume", arguments)
-    need_run(options.run, "resume")
-    return options
+    return parse(ResumeOptions(training=base), "distpg resume", arguments)
 
 
 def _run_among(arguments: list[str]) -> Path | None:

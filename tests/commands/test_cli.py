@@ -175,8 +175,8 @@ def test_a_home_is_found_without_a_shell(home: Path, capsys: pytest.CaptureFixtu
 
 
 def test_every_path_may_begin_with_a_home(home: Path) -> None:
-    assert parse(EvaluateOptions(), "distpg evaluate", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
-    assert parse(ReplayOptions(), "distpg replay", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(EvaluateOptions(), "distpg evaluate", ["run", "--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(ReplayOptions(), "distpg replay", ["run", "--video", "~/a.gif"]).video == f"{home}/a.gif"
     assert parse(BenchmarkOptions(), "distpg benchmark", ["--plot", "~/a.png"]).plot == f"{home}/a.png"
     assert TrainConfig(run_dir="~/run").run_dir == f"{home}/run"
     for elsewhere in ("~nobody-of-this-name/run", "run/~", "./~/run"):
