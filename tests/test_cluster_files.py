@@ -11,8 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from distpg.commands.options import TrainOptions
 from distpg.commands.parser import parse
+from distpg.commands.train import TrainOptions
 from distpg.system.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distpg.commands.display import runners_in_words
 from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
 from distpg.runs.plots import COLOURS, GREY, new_axes
@@ -52,7 +53,7 @@ def print_report(measured: Sequence[Measurement]) -> None:
     for compared, group in _groups(measured).items():
         console.print()
         iterations = group[0].median.iterations
-        console.print(_in_words(compared))
+        console.print(_sizes(compared))
         console.print(f"{iterations} iteration{'s' if iterations > 1 else ''} a repetition")
         for table in (_speed_table(group), _time_table(group)):
             console.print()
@@ -69,14 +70,12 @@ def _groups(measured: Sequence[Measurement]) -> dict[Compared, list[Measurement]
     return groups
 
 
-def describe(config: TrainConfig) -> str:
+def in_words(config: TrainConfig) -> str:
     """A configuration in words."""
-    number = int(config.num_env_runners)
-    runners = "in this process" if number == 0 else f"{number} runner{'s' if number > 1 else ''}"
-    return f"{runners}, {_in_words(Measurement(config, False, ()).compared)}"
+    return f"{runners_in_words(config.num_env_runners)}, {_sizes(Measurement(config, False, ()).compared)}"
 
 
-def _in_words(compared: Compared) -> str:
+def _sizes(compared: Compared) -> str:
     lag = f", policy lag {compared.policy_lag}" if compared.policy_lag else ""
     return (
         f"{compared.episodes_per_iteration} episodes an iteration, {compared.episodes_per_task} a task{lag}, "
@@ -168,7 +167,7 @@ def draw(measured: Sequence[Measurement]) -> Figure:
                 [median - min(found) for median, found in zip(medians, rates, strict=True)],
                 [max(found) - median for median, found in zip(medians, rates, strict=True)],
             ]
-            label = _in_words(compared)
+            label = _sizes(compared)
             axes.errorbar(
                 numbers, medians, bars, fmt="o-", color=colour, capsize=3, markersize=4, label=label
             )

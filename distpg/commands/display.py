@@ -4,63 +4,46 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event
-from distpg.runs.metrics import Metrics
+from typing_extensions import Self, override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from rich.console import RenderableType
+
+    from distpg.config.train_config import TrainConfig
+    from distpg.core.events import Event
+    from distpg.runs.metrics import Metrics
+    from distpg.runs.results import Result
+    from distpg.training.trainer import Listeners
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 1.0
 
 
-class Display(Protocol):
-    """Shows a run's course while it is entered."""
+class Display:
+    """Shows a run's course while it is entered; this one shows nothing."""
 
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def start(self, config: TrainConfig, run: Path) -> None:
-        """The runners are up and training begins."""
-        ...
-
-    def iteration(self, metrics: Metrics) -> None:
-        """An iteration is done."""
-        ...
-
-    def event(self, event: Event) -> None:
-        """Something else happened."""
-        ...
-
-
-class QuietDisplay:
-    """Shows nothing."""
-
-    def __enter__(self) -> QuietDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         return
 
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
+        """The runners are up and training begins."""
 
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
+        """An iteration is done."""
 
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
+        """Something else happened."""
 
 
-class PlainDisplay(QuietDisplay):
+class PlainDisplay(Display):
     """A line about once a second, for logs and pipes."""
 
     def __init__(self) -> None:
@@ -72,19 +55,19 @@ class PlainDisplay(QuietDisplay):
         if self._last is not self._printed:
             self._print(self._last)
 
+    @override
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
         print(f"{_title(config)}\nrun directory: {run}", flush=True)
 
+    @override
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
         self._last = metrics
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             self._print(metrics)
 
+    @override
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
         if not event.is_routine:
             print(event, flush=True)
 
@@ -101,7 +84,7 @@ class PlainDisplay(QuietDisplay):
             )
 
 
-class TerminalDisplay(QuietDisplay):
+class TerminalDisplay(Display):
     """A live panel: how far the return has come, the curve so far, and speed."""
 
     def __init__(self) -> None:
@@ -114,24 +97,24 @@ class TerminalDisplay(QuietDisplay):
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._render, refresh_per_second=8)
 
-    def __enter__(self) -> TerminalDisplay:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    @override
     def start(self, config: TrainConfig, run: Path) -> None:
-        """As :class:`Display`."""
         self._config, self._run = config, run
 
+    @override
     def iteration(self, metrics: Metrics) -> None:
-        """As :class:`Display`."""
         self._metrics = metrics
         self._curve.append(metrics["episode_return_mean_100"])
 
+    @override
     def event(self, event: Event) -> None:
-        """As :class:`Display`."""
         if not event.is_routine:
             self._live.console.print(f"[yellow]{event}[/]", highlight=False)
 
@@ -196,13 +179,38 @@ def sparkline(values: list[float], width: int) -> str:
 
 
 def _title(config: TrainConfig) -> str:
-    number = config.num_env_runners
-    runners = "in this process" if number == 0 else f"{number} runner{'s' if number != 1 else ''}"
-    return f"distpg · {config.env_id} · seed {config.seed} · {runners}"
+    return f"distpg · {config.env_id} · seed {config.seed} · {runners_in_words(config.num_env_runners)}"
 
 
-def make_display(quiet: bool) -> Display:
-    """A live panel where standard output is a terminal, lines where it is not, nothing if ``quiet``."""
+def runners_in_words(number: int | str) -> str:
+    """How many runners there are, or that there are none."""
+    return "in this process" if number == 0 else f"{number} runner{'s' if number != 1 else ''}"
+
+
+def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:
+    """Show the course and the outcome of a training that reports to listeners; nothing if ``quiet``.
+
+    The course is a live panel where standard output is a terminal, and lines where it is not.
+    """
+    from distpg.training.trainer import Listeners
+
+    display = Display() if quiet else TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
+    with display:
+        result = training(Listeners(display.start, display.iteration, display.event))
     if quiet:
-        return QuietDisplay()
-    return TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
+        return
+    if result.solved:
+        outcome = f"Solved after {result.env_steps_to_solve:,} environment steps"
+    else:
+        outcome = "Stopped at the limit, not solved"
+    print(
+        f"{outcome} in {result.iterations} iterations and {result.train_s:.1f} s.\n"
+        f"Weights {result.weights_digest}.\n"
+        f"Figures, metrics and result.json are in {result.run_dir}"
+    )
+
+
+def one_line(text: str) -> str:
+    """The text without line ends and control characters."""
+    # What a user typed, or a file holds, must not reach the terminal as control characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))

@@ -1,22 +1,41 @@
-"""Between the ``tyro`` parser and our own conventions: JSON options, and errors as one line and a hint."""
+"""Between the ``tyro`` parser and our own conventions: how values are written, and errors as two lines.
+
+``tyro`` splits the command line and prints the help. Words become values by :func:`read_word`, which leaves
+a wrong one as it is, so that ``TrainConfig`` and :func:`check_type` refuse it as they do a file's.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
+import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
-from tyro import _errors as parse_errors
 
-from distpg.config.option_types import describe_type, expand_home, option_name
+from distpg.config.option_types import (
+    Option,
+    check_range,
+    check_type,
+    describe_type,
+    expand_home,
+    is_a,
+    option_name,
+    options_of,
+    read_word,
+)
 from distpg.errors import ConfigError
 
-# Options and arguments that are paths, beside those of TrainConfig.
-_PATHS = frozenset({"run", "runs", "config", "video", "output", "plot"})
+# Fields that are no options: they stand on the command line without a name.
+_ARGUMENTS = ("run", "runs")
+# Fields that are paths, beside those of TrainConfig.
+_PATHS = ("run", "runs", "config", "video", "output", "plot")
+_ORIGINS = (typing.Union, types.UnionType, Literal, tuple, dict)
 
 OptionsT = TypeVar("OptionsT")
 
@@ -26,111 +45,127 @@ def parse(
 ) -> OptionsT:
     """The command line as a copy of the dataclass instance ``defaults``, with ``~`` expanded in paths.
 
+    Args:
+        ignore_others: Other options, and ``--help``, are somebody else's.
+
     Raises:
-        ConfigError: An option is unknown, lacks its value, or has a wrong one.
+        ConfigError: An option is unknown, lacks its value, or has a wrong one, or a run directory is missing.
         SystemExit: After ``--help``.
     """
+    known = dict(_named_options(type(defaults)))
+    wants_help = not ignore_others and not {"-h", "--help"}.isdisjoint(arguments)
+    if not wants_help:
+        _check_values_are_there(known, arguments)
     registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_json_object_rule)
-    registry.primitive_rule(_none_rule)
-    options = type(defaults)
-    with parse_errors.on_parse_error(lambda event: _raise_config_error(event, options)):
-        # Its overloads distinguish calls by literals.
-        cli: Any = tyro.cli
-        parsed = cli(
-            options,
+    registry.primitive_rule(_value_rule)
+    # Its overloads distinguish calls by literals.
+    cli: Any = tyro.cli
+    try:
+        options, others = cli(
+            type(defaults),
             default=defaults,
             prog=program,
-            args=arguments,
+            args=["--help"] if wants_help else arguments,
             registry=registry,
-            add_help=not ignore_others,
-            return_unknown_args=ignore_others,
+            add_help=wants_help,
+            console_outputs=wants_help,
+            return_unknown_args=True,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-    result = parsed[0] if ignore_others else parsed
-    paths = {name: _expanded(value) for name, value in vars(result).items() if name in _PATHS}
-    expanded: OptionsT = dataclasses.replace(result, **paths)
-    return expanded
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError("the command line is wrong", f"See {program} --help.") from end
+    if others and not ignore_others:
+        raise _unknown(others[0], list(known))
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        name, value = field.name, getattr(options, field.name)
+        option = known.get(option_name(name))  # None: an argument, or TrainConfig, which has checked itself
+        if option is not None and not _is_text(option.type):  # texts are checked by whoever opens them
+            check_type(name, value, option.type)
+        if option is not None and option.range is not None:
+            check_range(name, value, option.range, f"{program} --help lists its options with their defaults.")
+        if name in _ARGUMENTS and not value:
+            raise ConfigError(f"{program} needs a run directory", f"Example: {program} runs/CartPole-v1-0-…")
+        if name in _PATHS and value is not None:
+            changes[name] = tuple(map(expand_home, value)) if name == "runs" else expand_home(value)
+    parsed: OptionsT = dataclasses.replace(options, **changes)
+    return parsed
 
 
-def _expanded(paths: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-    if isinstance(paths, tuple):
-        return tuple(map(expand_home, paths))
-    return None if paths is None else expand_home(paths)
+def _named_options(options: Any) -> Iterator[tuple[str, Option]]:
+    for name, option in options_of(options).items():
+        if dataclasses.is_dataclass(option.type):
+            yield from _named_options(option.type)
+        elif name not in _ARGUMENTS:
+            yield option_name(name), option
 
 
-def _json_object_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Options of type ``dict`` are written as one JSON object."""
-    if typing.get_origin(info.type) is not dict:
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=lambda strings: _json_object(strings[0]),
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
-    )
+def _is_text(expected: Any) -> bool:
+    return str in (expected, *typing.get_args(expected))
 
 
-def _none_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """``none``, as the other words on the command line are written."""
-    if info.type is not type(None):
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="none",
-        instance_from_str=lambda strings: _none(strings[0]),
-        is_instance=lambda value: value is None,
-        str_from_instance=lambda _: ["none"],
-    )
+def _is_list(expected: Any) -> bool:
+    return typing.get_origin(expected) is tuple
 
 
-def _none(text: str) -> None:
-    if text.lower() != "none":
-        raise ValueError(f"{text} is not none")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{text} is not a JSON object")
-    return value
-
-
-def _raise_config_error(event: parse_errors.ParseErrorEvent, options: type[Any]) -> NoReturn:
-    """Turn a parser's complaint into ours.
+def _check_values_are_there(known: dict[str, Option], arguments: Sequence[str]) -> None:
+    """Whether each option that needs a value is followed by one; -inf is no option, nor is -1.
 
     Raises:
-        ConfigError: Always.
+        ConfigError: One is not.
     """
-    types = _option_types(options)
-    if isinstance(event, parse_errors.UnrecognizedArgs):
-        raise _unknown(event.tokens[0], list(types))
-    argument = getattr(event, "argument", None)
-    if argument is None:
-        message = getattr(event, "message", type(event).__name__)
-        raise ConfigError(f"the command line is wrong: {message}", f"See {event.prog} --help.")
-    name = "--" + argument.display_name().lstrip("-")
-    takes = f"It takes {describe_type(types[name])}." if name in types else f"See {event.prog} --help."
-    if isinstance(event, parse_errors.InvalidChoice):
-        raise ConfigError(f"{name} cannot be {event.value!r}", takes)
-    if isinstance(event, parse_errors.BadValue):
-        raise ConfigError(f"{name} needs a value", takes)
-    message = getattr(event, "message", "").split("\n")[0].rstrip(".")
-    raise ConfigError(f"{name} has a wrong value: {message}", takes)
+    words = list(arguments)
+    if "--" in words:  # the others are no options
+        del words[words.index("--") :]
+    for word, following in itertools.pairwise([*words, "--"]):
+        option = known.get(word.replace("_", "-"))
+        if option is None or option.type is bool or _is_list(option.type):
+            continue
+        if re.match(r"--\Z|-+[^\W\d_]", following) and not isinstance(read_word(following, float), float):
+            raise ConfigError(f"{word} needs a value", f"It takes {describe_type(option.type)}.")
 
 
-def _option_types(options: type[Any]) -> dict[str, Any]:
-    types: dict[str, Any] = {}
-    for name, expected in typing.get_type_hints(options).items():
-        if dataclasses.is_dataclass(expected):
-            types |= _option_types(typing.cast("type[Any]", expected))
-        else:
-            types[option_name(name)] = expected
-    return types
+def _value_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """How values are written and shown: lists word by word, objects as JSON, None as ``none``."""
+    expected: Any = info.type
+    origin = typing.get_origin(expected)
+    if origin not in _ORIGINS and expected not in (int, float, str, type(None)):
+        return None  # a flag, a group of options, or what tyro asks for beside types
+    item = typing.get_args(expected)[0] if _is_list(expected) else expected
+
+    def read(words: list[str]) -> Any:
+        values = tuple(read_word(word, item) for word in words)
+        return values if _is_list(expected) else values[0]
+
+    metavar = _metavar(item)
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*" if _is_list(expected) else 1,
+        metavar=f"[{metavar} [{metavar} ...]]" if _is_list(expected) else metavar,
+        instance_from_str=read,
+        is_instance=lambda value: is_a(value, expected),
+        str_from_instance=lambda value: [*map(_written, value)] if _is_list(expected) else [_written(value)],
+    )
+
+
+def _metavar(expected: Any) -> str:
+    arguments = typing.get_args(expected)
+    if typing.get_origin(expected) is dict:
+        return "JSON"
+    if typing.get_origin(expected) is Literal:
+        return "{" + ",".join(arguments) + "}"
+    if arguments:  # alternatives, none first
+        return "|".join(
+            _metavar(argument) for argument in sorted(arguments, key=lambda a: a is not type(None))
+        )
+    return "none" if expected is type(None) else expected.__name__.upper()
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return "none" if value is None else str(value)
 
 
 def _unknown(token: str, known: list[str]) -> ConfigError:

@@ -32,6 +32,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Values that options had in earlier versions, and what means the same now.
+_FORMERLY = {("env_reuse", "task"): "episode"}
+
+
+def in_present_terms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as an earlier version may have written them, as this one writes them."""
+    return {
+        name: _FORMERLY.get((name, value), value) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
 def preset(name: object) -> TrainConfig:
     """The configuration of that name.
 
@@ -67,7 +79,7 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
             hint = f"Did you mean {close[0]}?" if close else OPTIONS_HELP
             raise ConfigError(f"{source}: there is no option {key!r}", hint)
     try:
-        return replace(base, **changes)
+        return replace(base, **in_present_terms(changes))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error.message}", error.hint) from error
 

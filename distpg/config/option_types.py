@@ -1,18 +1,27 @@
-"""What an option may hold, in the terms of its type annotation, and how users are told."""
+"""What an option may hold, in the terms of its annotation, how it is read, and how users are told.
+
+An option is a field of a dataclass. Its annotation is its type, or ``Annotated[type, ...]`` with a
+:class:`Range` for numbers, and with ``FREE`` or ``LIMIT`` where resume may change it.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import os
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import Enum
 from typing import Any, Literal
 
 from distpg.errors import ConfigError
 
 # Deeper than any environment's arguments; structures that contain themselves end here.
 _MAX_DEPTH = 100
+# Characters of a wrong value that are repeated to the user.
+_MAX_SHOWN = 200
 OPTIONS_HELP = "distpg train --help lists every option with its default."
 
 
@@ -26,24 +35,115 @@ def expand_home(path: str) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where there is no such user
 
 
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` (or ``above`` it) to ``high``; None: without that bound."""
+
+    low: float | None
+    high: float | None = None
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if self.low is not None and (value <= self.low if self.above else value < self.low):
+            return False
+        return self.high is None or value <= self.high
+
+    def __str__(self) -> str:
+        if self.above:
+            return f"above {self.low}" + ("" if self.high is None else f" and at most {self.high}")
+        return f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+
+
+class OnResume(Enum):
+    """Whether an option may be another when a run is resumed."""
+
+    FIXED = "no: it decides the result"
+    FREE = "yes: it cannot change the result"
+    LIMIT = "to a higher one: it says how far a run goes, and the iterations so far stay as they are"
+
+
+FREE, LIMIT = OnResume.FREE, OnResume.LIMIT
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field's annotation says; ``type`` is without its ``Annotated``."""
+
+    type: Any
+    range: Range | None
+    on_resume: OnResume
+
+
+@functools.cache
+def options_of(cls: type[Any]) -> dict[str, Option]:
+    """The options that are fields of a dataclass, by name."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = {}
+    for field in fields(cls):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        found[field.name] = Option(
+            typing.get_args(hint)[0] if marks else hint,
+            next((mark for mark in marks if isinstance(mark, Range)), None),
+            next((mark for mark in marks if isinstance(mark, OnResume)), OnResume.FIXED),
+        )
+    return found
+
+
+def read_word(word: str, expected: Any) -> Any:
+    """A word of the command line as a value of a type; the word itself where it is none.
+
+    So a wrong word is refused where a wrong value of a file is, by :func:`check_type`.
+    """
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and word.lower() == "none":
+            return None
+        for argument in arguments:
+            if is_a(value := read_word(word, argument), argument):
+                return value
+        return word
+    try:
+        if origin is dict:
+            return json.loads(word)
+        return expected(word) if expected in (int, float) else word
+    except (ValueError, RecursionError):  # RecursionError: JSON that is nested too deeply
+        return word
+
+
 def check_type(name: str, value: object, expected: Any) -> None:
     """Whether an option's value is of its type.
 
     Raises:
         ConfigError: It is not.
     """
-    if not _is_a(value, expected):
-        raise ConfigError(f"{option_name(name)} cannot be {value!r}", f"It takes {describe_type(expected)}.")
+    if not is_a(value, expected):
+        shown = repr(list(value) if isinstance(value, tuple) else value)
+        if len(shown) > _MAX_SHOWN:
+            shown = f"{shown[:_MAX_SHOWN]}…"
+        raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(expected)}.")
 
 
-def _is_a(value: object, expected: Any) -> bool:
+def check_range(name: str, value: object, allowed: Range, hint: str = OPTIONS_HELP) -> None:
+    """Whether an option's value, where it has numbers, has them in its range.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and number not in allowed:
+            raise ConfigError(f"{option_name(name)} must be {allowed}, not {number}", hint)
+
+
+def is_a(value: object, expected: Any) -> bool:
+    """Whether a value is of a type: finite if a number, one line if a text, strict JSON if a dict."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
-        return any(_is_a(value, argument) for argument in arguments)
+        return any(is_a(value, argument) for argument in arguments)
     if origin is Literal:
         return isinstance(value, str) and value in arguments
     if origin is tuple:
-        return isinstance(value, (tuple, list)) and all(_is_a(item, arguments[0]) for item in value)
+        return isinstance(value, (tuple, list)) and all(is_a(item, arguments[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and _is_json(value)
     if expected is float:
@@ -87,35 +187,6 @@ def describe_type(expected: Any) -> str:
         kind = arguments[0]
         return "a list of whole numbers" if kind is int else f"a list of {describe_type(kind)}"
     if origin is dict:
-        return "a JSON object"
+        return "a JSON object, in a shell '{\"name\": 1}'"
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     return names.get(expected, "none")
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from ``low`` (or ``above`` it) to ``high``; None: without that bound."""
-
-    low: float | None
-    high: float | None = None
-    above: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        if self.low is not None and (value <= self.low if self.above else value < self.low):
-            return False
-        return self.high is None or value <= self.high
-
-    def __str__(self) -> str:
-        if self.above:
-            return f"above {self.low}" + ("" if self.high is None else f" and at most {self.high}")
-        return f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
-
-
-def check_range(name: str, value: object, allowed: Range) -> None:
-    """Whether an option's value, if it is a number, is in its range.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if isinstance(value, (int, float)) and value not in allowed:
-        raise ConfigError(f"{option_name(name)} must be {allowed}, not {value}", OPTIONS_HELP)

@@ -16,7 +16,7 @@ from distpg.environments.envs import EnvSpec, make_env
 from distpg.environments.trace import Circumstances, Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
-EnvReuse = Literal["always", "task", "episode"]
+EnvReuse = Literal["always", "episode"]
 
 # Seconds of playing in each of two processes, side by side; starting them takes about as long.
 _BUDGET_S = 0.8

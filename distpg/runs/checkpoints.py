@@ -20,6 +20,7 @@ from typing import Any
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from distpg.config.files import in_present_terms
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.core.policies import Weights
 from distpg.errors import CheckpointError, ConfigError
@@ -188,8 +189,9 @@ def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -
     Raises:
         CheckpointError: It is of another one.
     """
+    options = in_present_terms(checkpoint.options)
     for name, value in deciding_options(config).items():
-        there = checkpoint.options.get(name, value)
+        there = options.get(name, value)
         if there != value:
             raise CheckpointError(
                 f"the checkpoints of {run} are of another configuration: {name} is {there} there, "

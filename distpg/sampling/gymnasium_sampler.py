@@ -40,8 +40,7 @@ class GymnasiumSampler:
     Args:
         play: Which random numbers the episodes use, and whether the policy does.
         make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
-        env_reuse: ``always`` keeps a lane's environment for the next task. ``task`` and ``episode`` are one
-            here, since a lane plays one episode of a task: each task has environments of its own.
+        env_reuse: ``always`` keeps a lane's environment for the next task; ``episode`` makes it anew.
         log_probs: Whether trajectories hold the log-probabilities of their actions.
     """
 
@@ -61,7 +60,7 @@ class GymnasiumSampler:
         self._seed = seed
         self._play = play
         self._make = make or (lambda lane: make_env(env_spec))
-        self._keeps_envs = env_reuse not in ("task", "episode")
+        self._keeps_envs = env_reuse != "episode"
         self._log_probs = log_probs
         self._envs: list[Env] = []
         self._limit = _NO_LIMIT

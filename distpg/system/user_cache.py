@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """``distpg`` in the user's cache directory, by the XDG Base Directory Specification.
+    """``distpg`` in the user's cache directory; on Linux ``XDG_CACHE_HOME`` says which, if it is absolute.
 
     Raises:
         RuntimeError: The user has no home directory.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says to ignore a relative path.
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "distpg"
+    import platformdirs
+
+    return platformdirs.user_cache_path("distpg")
 
 
 def private_directory(path: Path) -> Path | None:

@@ -16,16 +16,17 @@ import pytest
 
 import distpg
 from distpg.commands.cli import main
-from distpg.commands.options import TrainOptions
 from distpg.commands.parser import parse
+from distpg.commands.train import TrainOptions
 from distpg.config.files import config_from_mapping
-from distpg.config.option_types import option_name
-from distpg.config.train_config import RANGES, TrainConfig
+from distpg.config.option_types import option_name, options_of
+from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
 from tests.runs.test_checkpoints import rewrite_state
 
 OPTIONS = {option.name: option for option in dataclasses.fields(TrainConfig)}
-TYPES = typing.get_type_hints(TrainConfig)
+TYPES = {name: option.type for name, option in options_of(TrainConfig).items()}
+RANGES = {name: option.range for name, option in options_of(TrainConfig).items() if option.range is not None}
 
 
 def kinds(expected: Any) -> list[Any]:

@@ -1,18 +1,19 @@
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from distpg.commands.benchmark import BenchmarkOptions
 from distpg.commands.cli import main
-from distpg.commands.options import (
-    BenchmarkOptions,
-    EvaluateOptions,
-    ReplayOptions,
-    TrainOptions,
-)
+from distpg.commands.evaluate import EvaluateOptions
 from distpg.commands.parser import parse
+from distpg.commands.replay import ReplayOptions
+from distpg.commands.train import TrainOptions
 from distpg.config.train_config import TrainConfig
+
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,25 @@ def test_usage_is_short_and_an_error(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == usage
 
 
+def test_help_and_wrong_options_load_no_framework() -> None:
+    script = """
+import contextlib, sys
+from distpg.commands.cli import _COMMANDS, main
+for command in _COMMANDS:
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    assert main([command, "--no-such-option"]) == 2
+    print(command, file=sys.stderr)
+found = {"ray", "torch", "numba", "matplotlib", "gymnasium"} & set(sys.modules)
+assert not found, found
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "doctor" in result.stderr.splitlines()
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"distpg \d+\.\d+\.\d+\n", capsys.readouterr().out)
@@ -104,7 +124,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         (["train", "--env-kwargs", '{"x": 1}'], "CartPole-v1 cannot be made: TypeError", "--env-kwargs"),
         (["train", "--run-dir", "."], ". has something in it already", "never overwritten"),
         (["train", "--run-dir", "file"], "cannot write to file", "--run-dir"),
-        (["train", "--preset", "atari"], "--preset has a wrong value", "article or cartpole"),
+        (["train", "--preset", "atari"], "--preset cannot be 'atari'", "article or cartpole"),
         (["train", "--lr-schedule", "linear"], "go together", "both"),
         (["resume"], "needs a run directory", "Example"),
         (["resume", "missing"], "missing is not a run directory", "path"),
@@ -155,8 +175,8 @@ def test_a_home_is_found_without_a_shell(home: Path, capsys: pytest.CaptureFixtu
 
 
 def test_every_path_may_begin_with_a_home(home: Path) -> None:
-    assert parse(EvaluateOptions(), "distpg evaluate", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
-    assert parse(ReplayOptions(), "distpg replay", ["--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(EvaluateOptions(), "distpg evaluate", ["run", "--video", "~/a.gif"]).video == f"{home}/a.gif"
+    assert parse(ReplayOptions(), "distpg replay", ["run", "--video", "~/a.gif"]).video == f"{home}/a.gif"
     assert parse(BenchmarkOptions(), "distpg benchmark", ["--plot", "~/a.png"]).plot == f"{home}/a.png"
     assert TrainConfig(run_dir="~/run").run_dir == f"{home}/run"
     for elsewhere in ("~nobody-of-this-name/run", "run/~", "./~/run"):

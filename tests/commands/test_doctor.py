@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from distpg.commands.cli import main
-from distpg.commands.doctor import examine_package
+from distpg.commands.doctor_checks import examine_package
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -30,16 +31,16 @@ def test_the_machine(capsys: pytest.CaptureFixture[str], in_tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "oldest", "status", "text"),
+    ("name", "needed", "status", "text"),
     [
-        ("numpy", None, "ok", "numpy "),
-        ("numpy", "2.0", "ok", "numpy "),
-        ("numpy", "999.1", "fail", "distpg needs 999.1"),
-        ("no-such-package-of-ours", "1.0", "fail", "is not installed"),
+        ("numpy", "", "ok", "numpy "),
+        ("numpy", ">=2.0", "ok", "numpy "),
+        ("numpy", ">=999.1", "fail", "distpg needs >=999.1"),
+        ("no-such-package-of-ours", ">=1.0", "fail", "is not installed"),
     ],
 )
-def test_packages(name: str, oldest: str | None, status: str, text: str) -> None:
-    finding = examine_package(name, oldest)
+def test_packages(name: str, needed: str, status: str, text: str) -> None:
+    finding = examine_package(name, SpecifierSet(needed))
     assert finding.status == status
     assert text in finding.text
 

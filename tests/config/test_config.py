@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import distpg
 from distpg.config.files import config_from_mapping, load_config_file, preset
 from distpg.config.train_config import (
     TrainConfig,
@@ -14,6 +15,7 @@ from distpg.config.train_config import (
     resolve_config,
 )
 from distpg.errors import ConfigError
+from tests.runs.test_checkpoints import rewrite_state
 
 
 def test_a_file_overrides_defaults_and_spelling_is_free(tmp_path: Path) -> None:
@@ -135,3 +137,27 @@ def test_what_decides_the_result() -> None:
     deciding = deciding_options(TrainConfig())
     assert {"seed", "lr", "episodes_per_task", "policy_lag", "ratio_clip"} <= set(deciding)
     assert not {"num_env_runners", "address", "max_iterations", "run_dir", "learner_threads"} & set(deciding)
+
+
+def test_a_run_of_an_earlier_version_resumes(in_tmp_path: Path) -> None:
+    config = TrainConfig(num_env_runners=0, max_iterations=2, env_reuse="episode")
+    whole = distpg.train(dataclasses.replace(config, max_iterations=3, run_dir="whole"))
+    distpg.train(dataclasses.replace(config, run_dir="run"))
+    # Then, ``episode`` had a second name.
+    path = Path("run/config.json")
+    path.write_text(path.read_text().replace('"env_reuse": "episode"', '"env_reuse": "task"'))
+    assert json.loads(path.read_text())["env_reuse"] == "task"
+    for checkpoint in Path("run/checkpoints").iterdir():
+        options = json.loads((checkpoint / "state.json").read_text())["options"]
+        rewrite_state(checkpoint, options={**options, "env_reuse": "task"})
+    assert distpg.resume("run", max_iterations=3).weights_digest == whole.weights_digest
+    Path("old.yaml").write_text("env-reuse: task\n")
+    assert load_config_file("old.yaml").env_reuse == "episode"
+    with pytest.raises(ConfigError, match="--env-reuse cannot be 'task'"):
+        TrainConfig(env_reuse="task")
+
+
+def test_a_wrong_value_is_shown_in_part() -> None:
+    with pytest.raises(ConfigError, match=r"--seed cannot be 'x{199}…") as caught:
+        TrainConfig(seed="x" * 10**6)
+    assert len(caught.value.message) < 300

@@ -1,0 +1,53 @@
+"""``distpg evaluate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from distpg.commands.options import RunOptions
+from distpg.commands.parser import parse
+from distpg.config.option_types import Range
+from distpg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(RunOptions):
+    """Play episodes with a run's policy and report their mean return."""
+
+    num_episodes: Annotated[int, Range(1)] = 100
+    """Episodes to play; none of them was trained on"""
+    greedy: bool = False
+    """Greedy policy, the most probable action; this is the default"""
+    sampled: bool = False
+    """Sample actions from the softmax policy, as in training"""
+    checkpoint: str = "last"
+    """Weights to use: last, best, or a checkpoint's number"""
+    video: str | None = None
+    """File for the first episode: .gif or .webp"""
+
+
+def read(arguments: list[str]) -> EvaluateOptions:
+    """The command line."""
+    options = parse(EvaluateOptions(), "distpg evaluate", arguments)
+    if options.greedy and options.sampled:
+        raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
+    return options
+
+
+def run(options: EvaluateOptions) -> int:
+    """Play the episodes and print their returns."""
+    from distpg.training.evaluation import evaluate
+
+    video = Path(options.video) if options.video else None
+    result = evaluate(options.run, options.num_episodes, not options.sampled, options.checkpoint, video)
+    if not options.quiet:
+        print(
+            f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
+            f"{options.num_episodes} episodes\n"
+            f"mean return {result}, "
+            f"from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
+            f"mean length {result.lengths.mean():.1f}"
+        )
+    return 0

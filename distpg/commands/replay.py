@@ -1,0 +1,42 @@
+"""``distpg replay``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distpg.commands.options import RunOptions
+from distpg.commands.parser import parse
+from distpg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ReplayOptions(RunOptions):
+    """Play an episode of a run again, and compare it with the run's record of it."""
+
+    episode: int | None = None
+    """Number of the episode, as in episodes.csv"""
+    render: bool = False
+    """Show the environment's own window"""
+    video: str | None = None
+    """File for the episode: .gif or .webp"""
+
+
+def read(arguments: list[str]) -> ReplayOptions:
+    """The command line."""
+    return parse(ReplayOptions(), "distpg replay", arguments)
+
+
+def run(options: ReplayOptions) -> int:
+    """Play the episode, and print how it compares."""
+    if options.episode is None:
+        raise ConfigError("distpg replay needs --episode", "Example: distpg replay RUN --episode 0")
+
+    from distpg.training.replay import replay, show
+
+    say = (lambda line: None) if options.quiet else print
+    video = Path(options.video) if options.video else None
+    played = replay(options.run, options.episode, options.render, video, say)
+    if not options.quiet:
+        print(show(played))
+    return 0

@@ -1,0 +1,48 @@
+"""``distpg train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import tyro
+
+from distpg.commands.display import follow
+from distpg.commands.options import Verbosity
+from distpg.commands.parser import parse
+from distpg.config.files import load_config_file, preset
+from distpg.config.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Options that are read before the others, since they change their defaults."""
+
+    preset: Literal["article", "cartpole"] | None = None
+    """Start from the article's experiment, or from the defaults by their name"""
+    config: str | None = None
+    """YAML file of options, or a run's config.json, over the preset; options given here override both"""
+
+
+@dataclass(frozen=True)
+class TrainOptions(Verbosity, Origin):
+    """Train a policy on complete episodes, until it is solved or a limit is reached."""
+
+    training: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+def read(arguments: list[str]) -> TrainOptions:
+    """The command line, over a preset and a config file that it names."""
+    origin = parse(Origin(), "distpg train", arguments, ignore_others=True)
+    base = None if origin.preset is None else preset(origin.preset)
+    if origin.config is not None:
+        base = load_config_file(origin.config, base)
+    return parse(TrainOptions(training=base or TrainConfig()), "distpg train", arguments)
+
+
+def run(options: TrainOptions) -> int:
+    """Train, and show the course and the outcome."""
+    from distpg.training.trainer import train
+
+    follow(options.quiet, lambda listeners: train(options.training, listeners))
+    return 0
