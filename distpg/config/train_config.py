@@ -124,7 +124,7 @@ class TrainConfig:
     compile_cache: Annotated[bool, FREE] = True
     """Whether compiled code is kept in the user's cache directory, for the next start"""
     record_dispatch: Annotated[str | None, FREE] = None
-    """File for all that the dispatcher of tasks is told and orders, for scripts/replay-dispatch after a hang"""
+    """File for all that the dispatcher of tasks is told and orders, to be replayed after a hang"""
     learner_threads: Annotated[int, Range(1, 1024), FREE] = 1
     """Threads of the gradient computation; they help with wide layers and many thousand steps an iteration"""
 
