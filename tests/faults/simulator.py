@@ -135,13 +135,14 @@ class Simulation:
         self.lengths = lengths or self._drawn_length
         self._length_of: dict[int, int] = {}
         self.audited: set[Task] = set()
-        rules = Rules(
+        self.rules = Rules(
             num_runners=scenario.runners,
             silent_after_s=4.0,
             start_timeout_s=10.0,
             recycle_after=scenario.recycle_after,
         )
-        self.dispatcher = Dispatcher(rules)
+        self.dispatcher = Dispatcher(self.rules)
+        self.advise = self.dispatcher.handle
         self.now = 0.0
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
@@ -206,7 +207,7 @@ class Simulation:
             plan = tasks_of_iteration(number, scenario.episodes, scenario.episodes_per_task, seq_no)
             self.plans.append(plan)
             self.planned.update(plan)
-            self._apply(self.dispatcher.handle(Added(tuple(plan), tuple(self._audited(plan))), self.now))
+            self._apply(self.advise(Added(tuple(plan), tuple(self._audited(plan))), self.now))
 
     def _look_for_surrender(self, plan: list[Task]) -> None:
         """One to a task of a later iteration must not keep this one from its end."""
@@ -274,7 +275,7 @@ class Simulation:
         self._after(TICK_S, self._tick)
 
     def _handle(self, report: Report) -> None:
-        self._apply(self.dispatcher.handle(report, self.now))
+        self._apply(self.advise(report, self.now))
         idle = self.dispatcher._fleet.idle
         if idle and self.dispatcher._backlog.head() is not None:
             raise BrokenPromiseError("a task waits while a runner is idle")
