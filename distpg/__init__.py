@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from distpg.runs.results import Result as Result
     from distpg.training.policy import Policy as Policy
     from distpg.training.policy import load_policy as load_policy
+    from distpg.training.resume import resume as resume
     from distpg.training.rollouts import Rollouts as Rollouts
     from distpg.training.rollouts import rollouts as rollouts
-    from distpg.training.trainer import resume as resume
     from distpg.training.trainer import train as train
 
 _PUBLIC = {
@@ -31,7 +31,7 @@ _PUBLIC = {
     "TrainConfig": "distpg.config.train_config",
     "Weights": "distpg.core.policies",
     "load_policy": "distpg.training.policy",
-    "resume": "distpg.training.trainer",
+    "resume": "distpg.training.resume",
     "rollouts": "distpg.training.rollouts",
     "train": "distpg.training.trainer",
     "weights_digest": "distpg.core.policies",

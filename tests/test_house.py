@@ -103,3 +103,28 @@ def test_runners_of_built_in_policies_import_no_torch() -> None:
 def test_no_file_hides_a_second_one() -> None:
     for path in MODULES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+# What a newcomer reads from `train` to `env.step`, in the order of the calls.
+IN_PROCESS = [
+    "training/trainer.py",
+    "training/rollouts.py",
+    "sampling/group.py",
+    "sampling/env_runner.py",
+    "sampling/gymnasium_sampler.py",
+]
+ON_RAY = [
+    *IN_PROCESS[:2],
+    "on_ray/group.py",
+    "dispatch/messages.py",
+    "dispatch/dispatcher.py",
+    "on_ray/remote_runner.py",
+    "on_ray/actor.py",
+    *IN_PROCESS[-2:],
+]
+
+
+@pytest.mark.parametrize(("path", "files", "lines"), [(IN_PROCESS, 6, 900), (ON_RAY, 9, 1600)])
+def test_the_path_from_train_to_step_is_short(path: list[str], files: int, lines: int) -> None:
+    assert len(path) <= files
+    assert sum(len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) for file in path) <= lines

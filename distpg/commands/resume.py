@@ -43,7 +43,7 @@ def _run_among(arguments: list[str]) -> Path | None:
 
 def run(options: ResumeOptions) -> int:
     """Go on with the run, and show the course and the outcome."""
-    from distpg.training.trainer import resume
+    from distpg.training.resume import resume
 
     follow(options.quiet, lambda listeners: resume(options.run, listeners, **vars(options.training)))
     return 0

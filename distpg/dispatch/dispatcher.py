@@ -214,11 +214,7 @@ class Dispatcher:
                 self._send(self._fleet.best_idle, helped, "hedge", now)
 
     def _send(
-        self,
-        number: RunnerId,
-        tasks: tuple[Task, ...],
-        why: Literal["new", "hedge", "elsewhere"],
-        now: float,
+        self, number: RunnerId, tasks: tuple[Task, ...], why: Literal["new", "hedge", "elsewhere"], now: float
     ) -> None:
         self._fleet.assign(number, tasks, now, self._backlog.is_alone(tasks))
         self._backlog.hold(tasks, number)

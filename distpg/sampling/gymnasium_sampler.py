@@ -9,20 +9,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from distpg.core.episodes import episode_starts
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import environment_seed
-from distpg.environments.envs import (
-    Env,
-    EnvSpec,
-    first_action,
-    make_env,
-    without_wrappers,
-)
+from distpg.environments.envs import Env, EnvSpec, first_action, make_env, without_wrappers
 from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
-from distpg.sampling.compiled_policy import CompiledPolicy, Steps, reset_seeds
-from distpg.sampling.sampler import TRAINING, Play, Trajectories
+from distpg.sampling.compiled_policy import CompiledPolicy, reset_seeds
+from distpg.sampling.record import Record
+from distpg.sampling.sampler import TRAINING, Play, Sampler, Trajectories
 
 # Steps between two looks at whether the record has room for more.
 _ROOM = 128
@@ -30,7 +26,7 @@ _NO_LIMIT = 2**62
 _Lane = tuple[int, Callable[[Any], Any], list[float]]
 
 
-class GymnasiumSampler:
+class GymnasiumSampler(Sampler):
     """One compiled call a tick for the policy, then one step of each environment that still plays.
 
     Which episodes share a tick depends on the task alone, and none changes what another plays. Gymnasium's
@@ -69,8 +65,8 @@ class GymnasiumSampler:
         self._shape: tuple[int, ...] = ()
         self.steps = 0
 
+    @override
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
-        """As :class:`distpg.sampling.sampler.Sampler`."""
         if not self._keeps_envs:
             self.close()
         while len(self._envs) < num_episodes:
@@ -81,7 +77,7 @@ class GymnasiumSampler:
             self._first_action = first_action(env)
             self._shape = env.observation_space.shape or ()
         self._policy.load(weights)
-        record = _Record(num_episodes, self._shape, self._log_probs)
+        record = Record(num_episodes, self._shape, self._log_probs)
         try:
             # A number that is not finite is an error of the environment, found below: no warning on the way.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -95,7 +91,7 @@ class GymnasiumSampler:
             raise
         return played
 
-    def _reset(self, record: _Record, first_episode: int) -> None:
+    def _reset(self, record: Record, first_episode: int) -> None:
         seeds = reset_seeds(self._seed, self._play.seed_stream, first_episode, len(record.rewards))
         for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
             try:
@@ -104,7 +100,7 @@ class GymnasiumSampler:
                 raise self._failure(error, first_episode + lane, 0) from error
             self.steps += 1
 
-    def _play_all(self, record: _Record, first_episode: int) -> None:
+    def _play_all(self, record: Record, first_episode: int) -> None:
         steps = [env.step for env in self._envs[: len(record.rewards)]]
         numbers = np.array(
             [self._seed, self._play.action_stream, first_episode, self._play.greedy], np.uint64
@@ -125,7 +121,7 @@ class GymnasiumSampler:
             self.steps += len(playing)
 
     def _step(
-        self, record: _Record, t: int, playing: list[_Lane], actions: list[int], first_episode: int
+        self, record: Record, t: int, playing: list[_Lane], actions: list[int], first_episode: int
     ) -> bool:
         """Step each environment once; whether any episode ended."""
         shape, first, is_last, any_ended = self._shape, self._first_action, t + 1 >= self._limit, False
@@ -178,59 +174,7 @@ class GymnasiumSampler:
             episode,
         )
 
+    @override
     def close(self) -> None:
-        """As :class:`distpg.sampling.sampler.Sampler`."""
         while self._envs:
             self._envs.pop().close()
-
-
-class _Record:
-    """What happens in each lane, step by step, until it is laid out episode by episode."""
-
-    def __init__(self, num_episodes: int, shape: tuple[int, ...], log_probs: bool) -> None:
-        self._log_probs = log_probs
-        self.observations = np.empty((num_episodes, 1, *shape), np.float32)
-        self.steps = Steps(
-            self._flat(),
-            np.empty((num_episodes, 0), np.int64),
-            np.empty((num_episodes if log_probs else 0, 0), np.float32),
-        )
-        self.words = np.empty((num_episodes, 4), np.uint32)
-        self.rewards: list[list[float]] = [[] for _ in range(num_episodes)]
-        self.terminated = np.zeros(num_episodes, np.bool_)
-        self.has_ended = [False] * num_episodes
-
-    def _flat(self) -> NDArray[np.float32]:
-        return self.observations.reshape(*self.observations.shape[:2], -1)
-
-    def make_room(self, steps: int) -> None:
-        """For so many steps, and the observation after the last."""
-        self.observations = _longer(self.observations, steps + 1)
-        self.steps = Steps(
-            self._flat(), _longer(self.steps.actions, steps), _longer(self.steps.log_probs, steps)
-        )
-
-    def trajectories(self, action_dtype: np.dtype) -> Trajectories:
-        lengths = [len(rewards) for rewards in self.rewards]
-
-        def joined(array: NDArray[Any]) -> NDArray[Any]:
-            return np.concatenate([array[lane, :length] for lane, length in enumerate(lengths)])
-
-        return Trajectories(
-            observations=joined(self.steps.observations),
-            actions=joined(self.steps.actions).astype(action_dtype),
-            rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
-            lengths=np.array(lengths, np.int32),
-            terminated=self.terminated,
-            log_probs=joined(self.steps.log_probs) if self._log_probs else None,
-        )
-
-
-def _longer(array: NDArray[Any], steps: int) -> NDArray[Any]:
-    """With room for at least so many steps; doubled, so that each step is copied once or twice."""
-    have = array.shape[1]
-    if steps <= have:
-        return array
-    room = np.empty((len(array), max(steps, 2 * have), *array.shape[2:]), array.dtype)
-    room[:, :have] = array
-    return room

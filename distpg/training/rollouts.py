@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
@@ -57,18 +56,6 @@ class Rollouts:
     def why_not_reproducible(self) -> str | None:
         """Why the same configuration and seed need not give the same episodes; None as far as is known."""
         return self._doubts[0] if self._doubts else None
-
-    @property
-    def health(self) -> dict[str, int]:
-        """How many runners can take a task now (0: this process plays itself), and how many were replaced."""
-        return {
-            "num_healthy_env_runners": self.group.num_healthy,
-            "num_env_runner_restarts": self.group.num_restarts,
-        }
-
-    def publish(self, metrics: Mapping[str, Any]) -> None:
-        """Tell whoever watches the runners' machines of an iteration."""
-        self.group.publish(metrics)
 
     @property
     def initial_weights(self) -> Weights:

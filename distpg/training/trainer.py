@@ -5,19 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from distpg.config.train_config import TrainConfig, check_resumable, config_to_json
+from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import (
-    CheckpointDamaged,
     EpisodeFailed,
     Event,
-    NotReproducible,
-    RunFinishedAlready,
-    RunResumed,
 )
 from distpg.core.policies import weights_digest
 from distpg.core.seeding import environment_seed
@@ -26,21 +21,17 @@ from distpg.learning.learner import Learner
 from distpg.learning.optimisers import learning_rate
 from distpg.runs.checkpoints import (
     Checkpoint,
-    check_same_options,
-    newest_checkpoint,
-    remove_checkpoints_after,
 )
-from distpg.runs.directory import exclusive, load_run_config, new_run_directory
+from distpg.runs.directory import exclusive, new_run_directory
 from distpg.runs.events import EventLog, why_not_reproducible
-from distpg.runs.history import cut_back, recorded_iterations
 from distpg.runs.metrics import Metrics, iteration_metrics
 from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
-from distpg.runs.results import Result, make_result, read_result, write_result
+from distpg.runs.results import Result, make_result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
-from distpg.training.platform import platform_change, platform_of
+from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
 from distpg.training.rollouts import Rollouts, started
@@ -68,56 +59,10 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
     check_before_start(prepared.config)
     run = new_run_directory(prepared.config)
     with exclusive(run):
-        return _go(run, prepared, clock, listeners or Listeners(), prepared.events)
+        return train_on(run, prepared, clock, listeners or Listeners(), prepared.events)
 
 
-def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
-    """Go on with a run from its last good checkpoint, bit for bit as if it had never stopped.
-
-    Args:
-        run: The run's directory.
-        changes: Options to change: those that cannot change the result, and limits that are raised.
-
-    Returns:
-        The result of the run as a whole; at once if the run is finished already.
-
-    Raises:
-        RunDirectoryError: There is no such run, or it is in use.
-        CheckpointError: Its checkpoints are of another configuration, or of a newer version.
-        ConfigError: A change would change the result.
-        DistpgError: Training failed.
-        KeyboardInterrupt: As :func:`train`.
-    """
-    run, listeners = Path(run), listeners or Listeners()
-    before = load_run_config(run)
-    check_resumable(before, replace(before, **changes))
-    prepared = prepare(replace(before, **changes))
-    config = prepared.config
-    check_before_start(config, run)
-    with exclusive(run):
-        events: list[Event] = [*prepared.events]
-        checkpoint = newest_checkpoint(
-            run,
-            recorded_iterations(run, config.episodes_per_iteration),
-            lambda error: events.append(CheckpointDamaged(error.message)),
-        )
-        clock, progress = Clock(), Progress()
-        if checkpoint is not None:
-            check_same_options(run, checkpoint, config)
-            clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
-            if (why := platform_change(checkpoint.platform, platform_of(prepared.policy))) is not None:
-                events.append(NotReproducible(why))
-        result = read_result(run)
-        if is_finished(progress, config) and result is not None:
-            listeners.on_event(RunFinishedAlready(progress.iterations))
-            return result
-        events.append(RunResumed(progress.iterations))
-        cut_back(run, progress.iterations, progress.episodes)
-        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
-        return _go(run, prepared, clock, listeners, events, checkpoint)
-
-
-def _go(
+def train_on(
     run: Path,
     prepared: Prepared,
     clock: Clock,
@@ -180,9 +125,13 @@ def iterate(
         batch = runners.collect(progress.iterations, learner.weights)
         sample_s = time.perf_counter() - start
         with interrupts.held():
-            metrics = learn(config, learner, batch, progress, sample_s) | runners.health
+            metrics = {
+                **learn(config, learner, batch, progress, sample_s),
+                "num_healthy_env_runners": runners.group.num_healthy,
+                "num_env_runner_restarts": runners.group.num_restarts,
+            }
             recorder.record(metrics, batch, learner, progress)
-        runners.publish(metrics)
+        runners.group.publish(metrics)
         yield metrics
 
 

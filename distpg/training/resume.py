@@ -1,0 +1,66 @@
+"""Going on with a run from its last good checkpoint, as if it had never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from distpg.config.train_config import check_resumable
+from distpg.core.events import CheckpointDamaged, Event, NotReproducible, RunFinishedAlready, RunResumed
+from distpg.runs.checkpoints import check_same_options, newest_checkpoint, remove_checkpoints_after
+from distpg.runs.directory import exclusive, load_run_config
+from distpg.runs.history import cut_back, recorded_iterations
+from distpg.runs.progress import Progress, is_finished
+from distpg.runs.recorder import Clock
+from distpg.runs.results import Result, read_result
+from distpg.training.platform import platform_change, platform_of
+from distpg.training.preflight import check_before_start
+from distpg.training.prepare import prepare
+from distpg.training.trainer import Listeners, train_on
+
+
+def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) -> Result:
+    """Go on with a run from its last good checkpoint, bit for bit as if it had never stopped.
+
+    Args:
+        run: The run's directory.
+        changes: Options to change: those that cannot change the result, and limits that are raised.
+
+    Returns:
+        The result of the run as a whole; at once if the run is finished already.
+
+    Raises:
+        RunDirectoryError: There is no such run, or it is in use.
+        CheckpointError: Its checkpoints are of another configuration, or of a newer version.
+        ConfigError: A change would change the result.
+        DistpgError: Training failed.
+        KeyboardInterrupt: As :func:`distpg.train`.
+    """
+    run, listeners = Path(run), listeners or Listeners()
+    before = load_run_config(run)
+    check_resumable(before, replace(before, **changes))
+    prepared = prepare(replace(before, **changes))
+    config = prepared.config
+    check_before_start(config, run)
+    with exclusive(run):
+        events: list[Event] = [*prepared.events]
+        checkpoint = newest_checkpoint(
+            run,
+            recorded_iterations(run, config.episodes_per_iteration),
+            lambda error: events.append(CheckpointDamaged(error.message)),
+        )
+        clock, progress = Clock(), Progress()
+        if checkpoint is not None:
+            check_same_options(run, checkpoint, config)
+            clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
+            if (why := platform_change(checkpoint.platform, platform_of(prepared.policy))) is not None:
+                events.append(NotReproducible(why))
+        result = read_result(run)
+        if is_finished(progress, config) and result is not None:
+            listeners.on_event(RunFinishedAlready(progress.iterations))
+            return result
+        events.append(RunResumed(progress.iterations))
+        cut_back(run, progress.iterations, progress.episodes)
+        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
+        return train_on(run, prepared, clock, listeners, events, checkpoint)
