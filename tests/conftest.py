@@ -2,6 +2,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -17,6 +18,13 @@ from distpg.sampling.group import EnvRunnerGroup
 
 if TYPE_CHECKING:
     from distpg.on_ray.group import RayEnvRunnerGroup
+
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
