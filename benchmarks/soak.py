@@ -54,7 +54,10 @@ def main() -> None:
     parser.add_argument("--calm-seconds", type=float, default=20, help="of training to compare with")
     parser.add_argument("--num-env-runners", type=int, default=6)
     options = parser.parse_args()
-    os.environ.update(RAY_AUTH_MODE="token", PYTHONHASHSEED="0", PYTHONPATH=str(Path.cwd()))
+    # Niceness as on a cluster that distpg starts: else runners starve where a machine has other work.
+    os.environ.update(
+        RAY_AUTH_MODE="token", RAY_worker_niceness="0", PYTHONHASHSEED="0", PYTHONPATH=str(Path.cwd())
+    )
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory() as directory:
