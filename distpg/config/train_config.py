@@ -142,36 +142,42 @@ class TrainConfig:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        if self.baseline == "episode" and self.returns == "total":
-            raise ConfigError(
+        number, here = self.num_env_runners, self.num_env_runners == 0
+        contradictions = (
+            (
+                self.baseline == "episode" and self.returns == "total",
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
                 "Use --returns to-go, or another --baseline.",
-            )
-        if self.discount_weighting and self.returns == "total":
-            raise ConfigError(
+            ),
+            (
+                self.discount_weighting and self.returns == "total",
                 "--discount-weighting with --returns total would discount twice",
                 "Use --returns to-go, or leave --discount-weighting out.",
-            )
-        if (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None):
-            raise ConfigError(
+            ),
+            (
+                (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None),
                 "--lr-schedule linear and --lr-decay-env-steps go together",
                 "Give both, or neither for a constant learning rate.",
-            )
-        if self.num_env_runners == 0 and self.address is not None:
-            raise ConfigError(
+            ),
+            (
+                here and self.address is not None,
                 "--num-env-runners 0 collects in this process, so --address has no meaning",
                 "Leave --address out, or ask for at least one runner.",
-            )
-        if self.num_env_runners == 0 and self.record_dispatch is not None:
-            raise ConfigError(
+            ),
+            (
+                here and self.record_dispatch is not None,
                 "--num-env-runners 0 dispatches nothing, so --record-dispatch has no meaning",
                 "Leave it out, or ask for at least one runner.",
-            )
-        if isinstance(self.num_env_runners, int) and 0 < self.num_env_runners < self.min_env_runners:
-            raise ConfigError(
-                f"--min-env-runners cannot be more than --num-env-runners, {self.num_env_runners}",
+            ),
+            (
+                isinstance(number, int) and 0 < number < self.min_env_runners,
+                f"--min-env-runners cannot be more than --num-env-runners, {number}",
                 "Lower --min-env-runners.",
-            )
+            ),
+        )
+        for holds, message, hint in contradictions:
+            if holds:
+                raise ConfigError(message, hint)
 
 
 def deciding_options(config: TrainConfig) -> dict[str, Any]:

@@ -7,29 +7,22 @@ import json
 import os
 import re
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 
 from distpg.errors import ConfigError
 from distpg.on_ray.token import check_admitted
 
 _CONNECT_S = 2.0
-
-
 _SETTINGS = 4
-
-
 _HOW_TO_START = "Start one with `ray start --head`, or leave --address out for a new one on this machine."
 
 
-def host_and_port(address: str) -> tuple[str, int] | None:
-    """An address in parts; None for ``auto``.
+def host_and_port(address: str) -> tuple[str, int]:
+    """The address of a Ray cluster in parts.
 
     Raises:
-        ConfigError: It is no address of a Ray cluster.
+        ConfigError: It is none.
     """
-    if address == "auto":
-        return None
     if address.startswith("ray://"):
         raise ConfigError(
             f"--address cannot be {address!r}: Ray Client is far slower and is not supported",
@@ -41,44 +34,35 @@ def host_and_port(address: str) -> tuple[str, int] | None:
     return found[1].strip("[]"), int(found[2])
 
 
-def check_reachable(address: str, environment_address: str | None) -> None:
-    """Whether somebody listens at the address of a cluster, which Ray itself takes a minute to find out.
-
-    Args:
-        address: As in ``--address``.
-        environment_address: What ``auto`` stands for, as far as it is known.
+def check_answers(address: str) -> None:
+    """Whether there is a cluster at ``address``, as in ``--address``, and takes this process in.
 
     Raises:
-        ConfigError: Nobody does, or it is no address.
+        ConfigError: There is none, it demands a token that this process lacks, or it is no address.
     """
-    where, hint = host_and_port(address), _HOW_TO_START
-    if where is None:
-        if environment_address is None:
-            check_runs_here(Path("/proc"))
-            return
-        address = environment_address
+    if address != "auto":
+        check_reachable(address)
+        check_admitted(address)
+    elif (found := address_of_auto()) is None:
+        check_runs_here(Path("/proc"))
+    else:
         hint = "`auto` is RAY_ADDRESS or the last `ray start`: correct the one, or repeat the other."
-        where = host_and_port(address)
-    if where is None:
-        return
+        check_reachable(found, hint)
+        check_admitted(found, is_found_by_ray=not os.environ.get("RAY_ADDRESS"))
+
+
+def check_reachable(address: str, hint: str = _HOW_TO_START) -> None:
+    """Whether a cluster listens at host:port, which Ray itself takes a minute to find out.
+
+    Raises:
+        ConfigError: None does, or it is no address.
+    """
+    where = host_and_port(address)
     try:
         _greet(where)
     except (OSError, UnicodeError) as error:  # the second for a name that is too long
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"no Ray cluster answers at {address}: {reason}", hint) from error
-
-
-def check_answers(address: str) -> None:
-    """Whether there is a cluster at the address, and takes this process in.
-
-    Raises:
-        ConfigError: There is none, it demands a token that this process lacks, or it is no address.
-    """
-    stands_for = address_of_auto(os.environ, _ray_directory())
-    check_reachable(address, stands_for)
-    where = stands_for if address == "auto" else address
-    if where is not None:
-        check_admitted(where, is_found_by_ray=address == "auto" and not os.environ.get("RAY_ADDRESS"))
 
 
 def _greet(where: tuple[str, int]) -> None:
@@ -110,15 +94,16 @@ def check_runs_here(processes: Path) -> None:
         raise ConfigError("no Ray cluster runs on this machine", _HOW_TO_START)
 
 
-def address_of_auto(environment: Mapping[str, str], ray_directory: Path) -> str | None:
+def address_of_auto() -> str | None:
     """Where Ray's ``auto`` leads: RAY_ADDRESS, or what the last ``ray start`` wrote down; None: unknown."""
-    address = environment.get("RAY_ADDRESS", "")
-    if not address:
-        try:
-            address = (ray_directory / "ray_current_cluster").read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-    return address or None
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    if address not in ("", "auto"):
+        return address
+    try:
+        directory = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+        return (directory / "ray_current_cluster").read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def can_grow(status: bytes | None) -> bool:
@@ -131,10 +116,6 @@ def can_grow(status: bytes | None) -> bool:
         return not types or not all(str(kind).startswith("node_") for kind in types)
     except (ValueError, KeyError, TypeError):
         return True
-
-
-def _ray_directory() -> Path:
-    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
 
 
 def version_problem(text: str) -> tuple[str, str] | None:

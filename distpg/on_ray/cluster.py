@@ -74,7 +74,7 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
     _keep_quiet()
     with contextlib.ExitStack() as stack:
         # In this order, so that Ray has ended when its files are removed.
-        own = None if address is not None else stack.enter_context(_own_directory())
+        own = _own_directory(stack) if address is None else None
         stack.callback(ray.shutdown)
         try:
             if own is not None:
@@ -96,7 +96,11 @@ def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
     if shipment is None:
         return environment
-    what = {"py_modules": [shipment.path]} if shipment.is_module_alone else {"working_dir": shipment.path}
+    what = (
+        {"working_dir": shipment.path}
+        if shipment.why_module_alone is None
+        else {"py_modules": [shipment.path]}
+    )
     return {**environment, **what, "excludes": list(NOT_SHIPPED)}
 
 
@@ -130,9 +134,8 @@ def _start(directory: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _own_directory() -> Iterator[Path]:
-    """A directory for the files of a cluster.
+def _own_directory(stack: contextlib.ExitStack) -> Path:
+    """A directory for the files of a cluster, as long as ``stack`` is open.
 
     Raises:
         ClusterError: It cannot be made.
@@ -140,17 +143,12 @@ def _own_directory() -> Iterator[Path]:
     try:
         usual = tempfile.gettempdir()
         parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
-        directory = temporary_directory("distpg-ray-", parent)
-        path = directory.__enter__()
+        return stack.enter_context(temporary_directory("distpg-ray-", parent))
     except OSError as error:
         raise ClusterError(
             f"Ray has no room for its files: {error.strerror}: {error.filename}",
             "Make room in the directory for temporary files, or name another one by TMPDIR.",
         ) from error
-    try:
-        yield path
-    finally:
-        directory.__exit__(None, None, None)
 
 
 def num_cpus() -> int:
@@ -172,16 +170,15 @@ def _autoscaler_status() -> bytes | None:
 
 def _why_not(address: str | None, error: Exception) -> DistpgError:
     """What to tell a user whose cluster did not come."""
-    if address is not None and (problem := version_problem(str(error))) is not None:
-        return ConfigError(*problem)
     line = " ".join(str(error).split())[:300]
-    if address is not None and "authenticat" in line.lower():
-        return ClusterError(
-            f"the cluster at {address} demands its token: {line}",
-            TOKEN_HINT,
-        )
-    what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
-    return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")
+    hint = "Try --num-env-runners 0, which needs no Ray."
+    if address is None:
+        return ClusterError(f"Ray could not be started: {line}", hint)
+    if (problem := version_problem(str(error))) is not None:
+        return ConfigError(*problem)
+    if "authenticat" in line.lower():
+        return ClusterError(f"the cluster at {address} demands its token: {line}", TOKEN_HINT)
+    return ClusterError(f"no Ray cluster answers at {address}: {line}", hint)
 
 
 def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float) -> float:
@@ -200,8 +197,6 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})

@@ -15,13 +15,7 @@ from distpg.errors import ConfigError
 
 # As it takes half a second, this is for machines under load and for clusters that answer nothing.
 _TIMEOUT_S = 15.0
-_NO_MODE, _NO_TOKEN, _NO_FILE, _WRONG_TOKEN = 3, 4, 5, 6
-_LACKS = {
-    _NO_MODE: "RAY_AUTH_MODE is not `token` here, so that none is shown",
-    _NO_TOKEN: "this process has none",
-    _NO_FILE: "none can be read where RAY_AUTH_TOKEN_PATH says",
-    _WRONG_TOKEN: "this process has another one",
-}
+_LACKS_TOKEN = 3
 TOKEN_HINT = "Set RAY_AUTH_MODE=token, and copy the cluster's ~/.ray/auth_token here or into RAY_AUTH_TOKEN."
 
 
@@ -39,46 +33,53 @@ def check_admitted(address: str, is_found_by_ray: bool = False) -> None:
         ConfigError: The cluster demands its token, and this process has none or another one.
     """
     # With this process's own search path, as a module of that name in the working directory is not ours.
-    program = (
-        "import sys; sys.path[:] = sys.argv[3:]; from distpg.on_ray.token import connect; "
-        "sys.exit(connect(sys.argv[1], sys.argv[2] == 'auto'))"
-    )
+    program = "import sys; sys.path[:] = sys.argv[3:]; from distpg.on_ray.token import main; main()"
     found = "auto" if is_found_by_ray else "given"
     try:
-        code = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program, address, found, *sys.path],
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            text=True,
             timeout=_TIMEOUT_S,
             check=False,
-        ).returncode
+        )
     except (OSError, subprocess.TimeoutExpired):
         return
-    if code in _LACKS:
-        raise ConfigError(f"the cluster at {address} demands its token, and {_LACKS[code]}", TOKEN_HINT)
+    if result.returncode == _LACKS_TOKEN:
+        raise ConfigError(
+            f"the cluster at {address} demands its token, and {result.stdout.strip()}", TOKEN_HINT
+        )
 
 
-def connect(address: str, is_found_by_ray: bool) -> int:
-    """Connect as Ray does; 0, or an exit code that says what the cluster misses."""
+def main() -> None:
+    """Connect as the arguments say; if the cluster misses something, print it and end by ``_LACKS_TOKEN``."""
+    if (lacks := _missed(sys.argv[1], is_found_by_ray=sys.argv[2] == "auto")) is not None:
+        print(lacks)
+        sys.exit(_LACKS_TOKEN)
+
+
+def _missed(address: str, is_found_by_ray: bool) -> str | None:
+    """What a cluster misses when this process connects as Ray does."""
     try:
         from ray import _raylet
         from ray._private.authentication import authentication_token_setup as setup
         from ray.exceptions import AuthenticationError
     except ImportError:  # a version of Ray without tokens, or none at all
-        return 0
+        return None
     raylet: Any = _raylet
     if is_found_by_ray:
         setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    code = _NO_MODE
+    lacks = "RAY_AUTH_MODE is not `token` here, so that none is shown"
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
-        code = _WRONG_TOKEN
+        lacks = "this process has another one"
         try:
             if not raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
-                return _NO_TOKEN  # Ray refuses to connect, whatever the cluster is like
+                return "this process has none"  # Ray refuses to connect, whatever the cluster is like
         except AuthenticationError:
-            return _NO_FILE
+            return "none can be read where RAY_AUTH_TOKEN_PATH says"
     try:
         raylet.GcsClient(address=address)
     except AuthenticationError:
-        return code
-    return 0
+        return lacks
+    return None

@@ -36,34 +36,26 @@ def check_runners_fit(num_cpus: float, cpus_per_runner: float, min_runners: int,
 
 def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
     """Whether this machine's free memory holds so many runners; None: it does, or nobody knows."""
-    fit = num_runners if free_bytes is None else free_bytes // RUNNER_BYTES
-    if fit >= num_runners:
+    if free_bytes is None or (fit := free_bytes // RUNNER_BYTES) >= num_runners:
         return None
     return Advice(
         f"{num_runners} runners need about {num_runners * RUNNER_BYTES / 1e9:.1f} GB of memory, "
-        f"{(free_bytes or 0) / 1e9:.1f} GB are free",
+        f"{free_bytes / 1e9:.1f} GB are free",
         f"About {fit} fit: --num-env-runners {fit}.",
     )
 
 
-def check_disk(path: Path, free_bytes: int | None = None) -> None:
+def check_disk(path: Path) -> None:
     """Whether there is room for a run.
-
-    Args:
-        free_bytes: Room at ``path``; default: what there is.
 
     Raises:
         RunDirectoryError: There is too little.
     """
-    if free_bytes is None:
-        try:
-            usage = shutil.disk_usage(path)
-        except OSError:
-            return
-        if usage.total == 0:
-            return  # a file system that does not say
-        free_bytes = usage.free
-    if free_bytes < MIN_DISK_BYTES:
+    try:
+        total, _, free_bytes = shutil.disk_usage(path)
+    except OSError:
+        return
+    if free_bytes < MIN_DISK_BYTES and total > 0:  # 0: a file system that does not say
         raise RunDirectoryError(
             f"{path} has {free_bytes / 2**20:.0f} MiB left, a run needs at least {MIN_DISK_BYTES // 2**20}",
             "Make room, or give a --run-dir on another disk.",
@@ -121,7 +113,6 @@ def check_cluster(
     """What can be known when the cluster is there, and no runner yet.
 
     Args:
-        num_cpus: CPUs of the cluster.
         is_own: Whether this process started it, so that it is this machine.
         can_grow: Whether it adds nodes by itself.
 

@@ -54,7 +54,13 @@ def prepare(config: TrainConfig) -> Prepared:
     policy = policy_spec(config, env.observation_size, env.num_actions)
     verdict = verdict_of(spec) if config.env_reuse == "auto" else Verdict()
     resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
-    return Prepared(resolved, env, policy, _events_of(verdict, config.num_env_runners == 0))
+    why = verdict.why_not_reproducible(
+        os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
+    )
+    events: list[Event] = [] if why is None else [NotReproducible(why)]
+    if verdict.details is not None:
+        events.append(EnvNotChecked(verdict.details))
+    return Prepared(resolved, env, policy, tuple(events))
 
 
 def prepared_run(run: Path) -> Prepared:
@@ -65,14 +71,6 @@ def prepared_run(run: Path) -> Prepared:
         ConfigError: As :func:`prepare`.
     """
     return prepare(load_run_config(run))
-
-
-def _events_of(verdict: Verdict, in_this_process: bool) -> tuple[Event, ...]:
-    why = verdict.why_not_reproducible(os.environ.get("PYTHONHASHSEED") if in_this_process else "0")
-    found: list[Event] = [] if why is None else [NotReproducible(why)]
-    if verdict.details is not None:
-        found.append(EnvNotChecked(verdict.details))
-    return tuple(found)
 
 
 def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,10 +102,8 @@ def replay(
         return make_env(spec, render_mode="human" if render else None)
 
     sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
-    try:
+    with contextlib.closing(sampler):
         played = _play(sampler, task, weights, episode)
-    finally:
-        sampler.close()
     if recording is not None:
         recording.save()
     if recorded is None:
@@ -148,16 +147,14 @@ def _weights_after(
         f"From the weights after {progress.iterations} iterations, "
         f"training {max(0, updates - progress.iterations)} more in memory."
     )
-    here = replace(prepared, config=config)
-    first, earlier = progress.iterations, learner.earlier_weights
+    here, first, earlier = replace(prepared, config=config), progress.iterations, learner.earlier_weights
     with (
         Interrupts() as interrupts,
         started(here, interrupts, lambda event: None, None, first, earlier) as runners,
     ):
         while progress.iterations < updates:
-            learn(
-                config, learner, runners.collect(progress.iterations, learner.weights), progress, sample_s=0.0
-            )
+            batch = runners.collect(progress.iterations, learner.weights)
+            learn(config, learner, batch, progress, sample_s=0.0)
     # A checkpoint between the two has the weights of the updates that the iteration lags behind.
     known = (*learner.earlier_weights, learner.weights)
     return known[updates - learner.weights_seq_no - 1]
