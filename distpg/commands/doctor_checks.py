@@ -18,6 +18,7 @@ from distpg.environments.reproducibility import CAUSES, examine
 from distpg.environments.speed import measure_speed
 from distpg.errors import ClusterError, ConfigError
 from distpg.on_ray.address import check_answers
+from distpg.on_ray.cluster import ray_cluster
 from distpg.system.hardware import free_memory, usable_cpus
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
@@ -44,8 +45,6 @@ class Finding(NamedTuple):
 
 def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iterator[Finding]:
     """Findings about this machine, the cluster at an address, and an environment."""
-    from distpg.on_ray.cluster import ray_cluster
-
     num_cpus, free_bytes = usable_cpus(), free_memory()
     yield from _examine_machine(num_cpus, free_bytes)
     if address is not None:

@@ -34,9 +34,8 @@ def run(options: PlotOptions) -> int:
     runs = [Path(run) for run in options.runs]
     output = Path(options.output) if options.output else runs[0] if len(runs) == 1 else Path()
     if not output.is_dir():
-        raise RunDirectoryError(
-            f"{output} is not a directory", "Check the path, or make the directory first."
-        )
+        hint = "Check the path, or make the directory first."
+        raise RunDirectoryError(f"{output} is not a directory", hint)
     plot_runs(runs, output)
     if not options.quiet:
         print(f"{output / 'learning_curve.png'}\n{output / 'variance.png'}")

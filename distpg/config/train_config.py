@@ -131,53 +131,46 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, option in options_of(TrainConfig).items():
             check_type(name, getattr(self, name), option.type)
+            if option.range is not None:
+                check_range(name, getattr(self, name), option.range)
         # Lists come from YAML and JSON.
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         for name in ("run_dir", "record_dispatch"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expand_home(path))
-        for name, option in options_of(TrainConfig).items():
-            if option.range is not None:
-                check_range(name, getattr(self, name), option.range)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        number, here = self.num_env_runners, self.num_env_runners == 0
-        contradictions = (
-            (
-                self.baseline == "episode" and self.returns == "total",
+        if self.baseline == "episode" and self.returns == "total":
+            raise ConfigError(
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
                 "Use --returns to-go, or another --baseline.",
-            ),
-            (
-                self.discount_weighting and self.returns == "total",
+            )
+        if self.discount_weighting and self.returns == "total":
+            raise ConfigError(
                 "--discount-weighting with --returns total would discount twice",
                 "Use --returns to-go, or leave --discount-weighting out.",
-            ),
-            (
-                (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None),
+            )
+        if (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None):
+            raise ConfigError(
                 "--lr-schedule linear and --lr-decay-env-steps go together",
                 "Give both, or neither for a constant learning rate.",
-            ),
-            (
-                here and self.address is not None,
+            )
+        if self.num_env_runners == 0 and self.address is not None:
+            raise ConfigError(
                 "--num-env-runners 0 collects in this process, so --address has no meaning",
                 "Leave --address out, or ask for at least one runner.",
-            ),
-            (
-                here and self.record_dispatch is not None,
+            )
+        if self.num_env_runners == 0 and self.record_dispatch is not None:
+            raise ConfigError(
                 "--num-env-runners 0 dispatches nothing, so --record-dispatch has no meaning",
                 "Leave it out, or ask for at least one runner.",
-            ),
-            (
-                isinstance(number, int) and 0 < number < self.min_env_runners,
-                f"--min-env-runners cannot be more than --num-env-runners, {number}",
+            )
+        if isinstance(self.num_env_runners, int) and 0 < self.num_env_runners < self.min_env_runners:
+            raise ConfigError(
+                f"--min-env-runners cannot be more than --num-env-runners, {self.num_env_runners}",
                 "Lower --min-env-runners.",
-            ),
-        )
-        for holds, message, hint in contradictions:
-            if holds:
-                raise ConfigError(message, hint)
+            )
 
 
 def deciding_options(config: TrainConfig) -> dict[str, Any]:
@@ -236,18 +229,16 @@ def resolve_config(
         reward_threshold: What the environment calls solved.
         env_reuse: How the environment may be reused.
     """
-    changes: dict[str, Any] = {}
-    if config.episodes_per_task == "auto":
-        changes["episodes_per_task"] = automatic_episodes_per_task(config.episodes_per_iteration)
-    if config.stop_return == "auto":
-        changes["stop_return"] = reward_threshold
-    if config.max_env_steps == "auto":
-        changes["max_env_steps"] = 1_000_000 if config.max_iterations is None else None
-    if config.sampler == "auto":
-        changes["sampler"] = "gymnasium"
-    if config.env_reuse == "auto":
-        changes["env_reuse"] = env_reuse
-    return replace(config, **changes)
+    automatic: dict[str, Any] = {
+        "episodes_per_task": automatic_episodes_per_task(config.episodes_per_iteration),
+        "stop_return": reward_threshold,
+        "max_env_steps": 1_000_000 if config.max_iterations is None else None,
+        "sampler": "gymnasium",
+        "env_reuse": env_reuse,
+    }
+    return replace(
+        config, **{name: value for name, value in automatic.items() if getattr(config, name) == "auto"}
+    )
 
 
 def automatic_num_env_runners(num_cpus: int, num_tasks: int) -> int:

@@ -23,6 +23,8 @@ from distpg.system.temporary import temporary_directory
 _OBJECT_STORE_BYTES = 256 * 2**20
 _RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
 
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+
 # Ray makes its workers nice (15). Where all cores are in use, those that wake from a wait then stand behind
 # everything else, and two that compute are less than twice as fast as one.
 _NICENESS = "RAY_worker_niceness"
@@ -80,12 +82,7 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
             if own is not None:
                 _start(own)
             else:
-                ray.init(
-                    address=address,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    runtime_env=_runtime_env(shipment),
-                )
+                ray.init(address, runtime_env=_runtime_env(shipment), **_QUIET)
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
         yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
@@ -126,11 +123,10 @@ def _start(directory: Path) -> None:
             address="local",
             include_dashboard=False,
             configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(directory),
+            **_QUIET,
         )
 
 

@@ -18,22 +18,6 @@ RUNNER_BYTES = 150 * 10**6
 MIN_DISK_BYTES = 64 * 2**20
 
 
-def check_runners_fit(num_cpus: float, cpus_per_runner: float, min_runners: int, can_grow: bool) -> None:
-    """Whether a cluster has the CPUs that the fewest runners ask for; Ray would wait for them for ever.
-
-    Raises:
-        ConfigError: It has not, and cannot grow.
-    """
-    # Ray counts in ten-thousandths of a CPU.
-    fit = int(round(num_cpus * 10_000) // max(1, round(cpus_per_runner * 10_000)))
-    if fit < min_runners and not can_grow:
-        raise ConfigError(
-            f"{min_runners} runners of {cpus_per_runner:g} CPUs do not fit: "
-            f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
-            "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
-        )
-
-
 def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
     """Whether this machine's free memory holds so many runners; None: it does, or nobody knows."""
     if free_bytes is None or (fit := free_bytes // RUNNER_BYTES) >= num_runners:
@@ -123,9 +107,14 @@ def check_cluster(
         fewest = config.min_env_runners
         if config.num_env_runners == "auto":  # never more than there are tasks
             fewest = min(fewest, _num_tasks(config, config.episodes_per_iteration))
-        check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
-    found = (
-        check_memory(free_memory(), num_runners) if is_own else None,
-        check_enough_tasks(config, num_runners),
-    )
-    return [advice for advice in found if advice is not None]
+        # Ray counts in ten-thousandths of a CPU, and would wait for ever for what does not fit.
+        each = config.cpus_per_env_runner
+        fit = int(round(num_cpus * 10_000) // max(1, round(each * 10_000)))
+        if fit < fewest and not can_grow:
+            raise ConfigError(
+                f"{fewest} runners of {each:g} CPUs do not fit: "
+                f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
+                "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
+            )
+    memory = check_memory(free_memory(), num_runners) if is_own else None
+    return [advice for advice in (memory, check_enough_tasks(config, num_runners)) if advice is not None]

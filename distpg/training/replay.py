@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
-from distpg.core.tasks import Task
 from distpg.environments.envs import Env, env_spec, make_env
 from distpg.environments.video import Recording
 from distpg.errors import ConfigError, ReplayError
@@ -94,8 +93,10 @@ def replay(
     (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
     weights = _weights_after(task.weights_seq_no, run, prepared, iteration, on_progress)
 
-    def make(lane: int) -> Env:
-        if lane != episode - task.first_episode:
+    lane = episode - task.first_episode
+
+    def make(number: int) -> Env:
+        if number != lane:
             return make_env(spec)
         if recording is not None:
             return recording.watch(spec)
@@ -103,7 +104,11 @@ def replay(
 
     sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
     with contextlib.closing(sampler):
-        played = _play(sampler, task, weights, episode)
+        batch = sampler.sample(task.first_episode, task.num_episodes, weights)
+    start = int(episode_starts(batch.lengths)[lane])
+    steps = slice(start, start + int(batch.lengths[lane]))
+    data = batch.observations[steps], batch.actions[steps], batch.rewards[steps]
+    played = Episode(episode, *data, bool(batch.terminated[lane]))
     if recording is not None:
         recording.save()
     if recorded is None:
@@ -160,20 +165,6 @@ def _weights_after(
     return known[updates - learner.weights_seq_no - 1]
 
 
-def _play(sampler: GymnasiumSampler, task: Task, weights: Weights, number: int) -> Episode:
-    played = sampler.sample(task.first_episode, task.num_episodes, weights)
-    lane = number - task.first_episode
-    start = int(episode_starts(played.lengths)[lane])
-    steps = slice(start, start + int(played.lengths[lane]))
-    return Episode(
-        number,
-        played.observations[steps],
-        played.actions[steps],
-        played.rewards[steps],
-        bool(played.terminated[lane]),
-    )
-
-
 def _compare(played: Episode, recorded: dict[str, str]) -> None:
     found = {
         "episode_return": repr(played.total),
@@ -193,11 +184,11 @@ def _compare(played: Episode, recorded: dict[str, str]) -> None:
 def show(episode: Episode) -> str:
     """The episode for people: a line a step, then its figures."""
     lines = [f"{'t':>5}  {'action':>6}  {'reward':>10}  observation"]
-    for t, (observation, action, reward) in enumerate(
-        zip(episode.observations, episode.actions.tolist(), episode.rewards.tolist(), strict=True)
+    more = " …" if episode.observations.shape[1] > _NUMBERS_SHOWN else ""
+    for t, (action, reward) in enumerate(
+        zip(episode.actions.tolist(), episode.rewards.tolist(), strict=True)
     ):
-        numbers = " ".join(f"{number:>9.4f}" for number in observation[:_NUMBERS_SHOWN].tolist())
-        more = " …" if len(observation) > _NUMBERS_SHOWN else ""
+        numbers = " ".join(f"{number:>9.4f}" for number in episode.observations[t, :_NUMBERS_SHOWN].tolist())
         lines.append(f"{t:>5}  {action:>6}  {reward:>10.4f}  {numbers}{more}")
     end = "terminated" if episode.terminated else "cut by the time limit"
     lines.append(

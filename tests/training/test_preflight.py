@@ -25,7 +25,6 @@ from distpg.training.preflight import (
     check_disk,
     check_enough_tasks,
     check_memory,
-    check_runners_fit,
 )
 
 
@@ -94,12 +93,13 @@ def test_auto_where_no_cluster_runs(tmp_path: Path) -> None:
     [(4, 1.0, 4, True), (4, 1.0, 5, False), (1, 0.1, 10, True), (1, 0.1, 11, False), (0, 1.0, 1, False)],
 )
 def test_runners_that_fit(cpus: float, each: float, fewest: int, fits: bool) -> None:
-    check_runners_fit(cpus, each, fewest, can_grow=True)
+    config = TrainConfig(num_env_runners=fewest, min_env_runners=fewest, cpus_per_env_runner=each)
+    check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=True)
     if fits:
-        check_runners_fit(cpus, each, fewest, can_grow=False)
+        check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=False)
         return
     with pytest.raises(ConfigError, match=f"{fewest} runners of {each:g} CPUs do not fit"):
-        check_runners_fit(cpus, each, fewest, can_grow=False)
+        check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=False)
 
 
 def test_memory() -> None:
