@@ -85,13 +85,9 @@ class BenchmarkOptions(EnvOptions):
         ]
 
 
-def read(arguments: list[str]) -> BenchmarkOptions:
-    """The command line."""
-    return parse(BenchmarkOptions(), "distpg benchmark", arguments)
-
-
-def run(options: BenchmarkOptions) -> int:
+def run(arguments: list[str]) -> int:
     """Measure, and print a JSON line for each combination or the tables of all."""
+    options = parse(BenchmarkOptions(), "distpg benchmark", arguments)
     configs = options.configurations()
 
     from distpg.commands.benchmark_report import check_plot_path, print_report, write_plot

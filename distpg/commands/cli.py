@@ -28,7 +28,7 @@ commands:
 
 distpg COMMAND --help lists its options with their defaults; --version prints the version.
 """
-# Each is a module of this wing with read(arguments) -> options and run(options) -> exit code.
+# Each is a module of this wing with run(arguments) -> exit code.
 _COMMANDS = ("train", "resume", "evaluate", "replay", "plot", "benchmark", "doctor")
 
 
@@ -84,5 +84,5 @@ def _run(arguments: list[str]) -> int:
         hint = f"Did you mean distpg {close[0]}?" if close else "distpg --help lists the commands."
         raise ConfigError(f"there is no command {command!r}", hint)
     module = importlib.import_module(f"distpg.commands.{command}")
-    code: int = module.run(module.read(arguments[1:]))
+    code: int = module.run(arguments[1:])
     return code

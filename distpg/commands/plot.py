@@ -22,13 +22,10 @@ class PlotOptions(Verbosity):
     """Directory for the figures; default: the run's own, or for several runs the working directory"""
 
 
-def read(arguments: list[str]) -> PlotOptions:
-    """The command line."""
-    return parse(PlotOptions(), "distpg plot", arguments)
-
-
-def run(options: PlotOptions) -> int:
+def run(arguments: list[str]) -> int:
     """Draw the figures and print where they are."""
+    options = parse(PlotOptions(), "distpg plot", arguments)
+
     from distpg.runs.plots import plot_runs
 
     runs = [Path(run) for run in options.runs]

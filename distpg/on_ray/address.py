@@ -1,4 +1,4 @@
-"""Whether a cluster is where --address says, as far as can be known before Ray is asked."""
+"""Whether a cluster is where --address says, and takes this process in, as far as can be known beforehand."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from distpg.errors import ConfigError
-from distpg.on_ray.token import check_admitted
 
 _CONNECT_S = 2.0
 _SETTINGS = 4
+# As it takes half a second, this is for machines under load and for clusters that answer nothing.
+_ADMISSION_S = 15.0
+_LACKS_TOKEN = 3
+TOKEN_HINT = "Set RAY_AUTH_MODE=token, and copy the cluster's ~/.ray/auth_token here or into RAY_AUTH_TOKEN."
 _HOW_TO_START = "Start one with `ray start --head`, or leave --address out for a new one on this machine."
 
 
@@ -48,7 +54,7 @@ def check_answers(address: str) -> None:
     else:
         hint = "`auto` is RAY_ADDRESS or the last `ray start`: correct the one, or repeat the other."
         check_reachable(found, hint)
-        check_admitted(found, is_found_by_ray=not os.environ.get("RAY_ADDRESS"))
+        check_admitted(found, is_found_by_ray=found != os.environ.get("RAY_ADDRESS"))
 
 
 def check_reachable(address: str, hint: str = _HOW_TO_START) -> None:
@@ -74,6 +80,74 @@ def _greet(where: tuple[str, int]) -> None:
         answer = connection.recv(9, socket.MSG_WAITALL)
         if len(answer) < 9 or answer[3] != _SETTINGS:
             raise OSError("what listens there is not Ray")
+
+
+def check_admitted(address: str, is_found_by_ray: bool = False) -> None:
+    """Whether a cluster that listens at ``address`` takes this process in, or wants a token that it lacks.
+
+    Ray itself says after a long time that no cluster is there, or nothing at all. It is tried in a process of
+    its own: Ray writes to standard error when it fails, ends a process in which it finds no token, and a
+    process that has read a token never reads another one. What else may be wrong is left for Ray to say.
+
+    Args:
+        address: host:port.
+        is_found_by_ray: Whether it is what ``auto`` stands for, where Ray needs no RAY_AUTH_MODE.
+
+    Raises:
+        ConfigError: The cluster demands its token, and this process has none or another one.
+    """
+    # With this process's own search path, as a module of that name in the working directory is not ours.
+    program = "import sys; sys.path[:] = sys.argv[3:]; from distpg.on_ray.address import _admit; _admit()"
+    found = "auto" if is_found_by_ray else "given"
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", program, address, found, *sys.path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=_ADMISSION_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if result.returncode == _LACKS_TOKEN:
+        raise ConfigError(
+            f"the cluster at {address} demands its token, and {result.stdout.strip()}", TOKEN_HINT
+        )
+
+
+def _admit() -> None:
+    """Connect as the arguments say; if the cluster misses something, print it and end by ``_LACKS_TOKEN``."""
+    if (lacks := _missed(sys.argv[1], is_found_by_ray=sys.argv[2] == "auto")) is not None:
+        print(lacks)
+        sys.exit(_LACKS_TOKEN)
+
+
+def _missed(address: str, is_found_by_ray: bool) -> str | None:
+    """What a cluster misses when this process connects as Ray does."""
+    try:
+        from ray import _raylet
+        from ray._private.authentication import authentication_token_setup as setup
+        from ray.exceptions import AuthenticationError
+    except ImportError:  # a version of Ray without tokens, or none at all
+        return None
+    raylet: Any = _raylet
+    if is_found_by_ray:
+        setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    lacks = "RAY_AUTH_MODE is not `token` here, so that none is shown"
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        lacks = "this process has another one"
+        try:
+            if not raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+                return "this process has none"  # Ray refuses to connect, whatever the cluster is like
+        except AuthenticationError:
+            return "none can be read where RAY_AUTH_TOKEN_PATH says"
+    try:
+        raylet.GcsClient(address=address)
+    except AuthenticationError:
+        return lacks
+    return None
 
 
 def check_runs_here(processes: Path) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from distpg.errors import ClusterError, ConfigError, DistpgError
-from distpg.on_ray.address import can_grow, version_problem
+from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
-from distpg.on_ray.token import TOKEN_HINT
 from distpg.system.numerics import numerics_environment
 from distpg.system.temporary import temporary_directory
 
@@ -102,23 +101,27 @@ def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
 
 
 def _keep_quiet() -> None:
-    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line."""
+    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line.
+
+    Nor may it take SIGTERM for itself, and end the process with that signal's number.
+    """
+    import ray._private.utils as utils
     import ray._private.worker as worker
 
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = lambda *args, **kwargs: None
-    # Nor may it take SIGTERM for itself, and end the process with that signal's number.
-    import ray._private.utils as utils
-
-    if hasattr(utils, "set_sigterm_handler"):
-        utils.set_sigterm_handler = lambda handler: None
+    for module, name in ((worker, "print_to_stdstream"), (utils, "set_sigterm_handler")):
+        if hasattr(module, name):
+            setattr(module, name, lambda *args, **kwargs: None)
 
 
 def _start(directory: Path) -> None:
     """Start a cluster whose files are in ``directory``; the callback that ends it is in place."""
     import ray
 
-    with _environment({**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}):
+    # Processes that Ray starts inherit these; this process gets its own values back.
+    variables = {**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -128,6 +131,10 @@ def _start(directory: Path) -> None:
             _temp_dir=str(directory),
             **_QUIET,
         )
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _own_directory(stack: contextlib.ExitStack) -> Path:
@@ -183,16 +190,3 @@ def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float)
     Ray places no actor that does not fit, so on a cluster started here runners share what there is.
     """
     return min(1.0, cluster.num_cpus / num_env_runners) if cluster.is_own else asked
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    # Processes that Ray starts inherit these; this process gets its own values back.
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})
