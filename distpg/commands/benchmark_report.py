@@ -23,11 +23,7 @@ _FORMATS = (".png", ".pdf", ".svg")
 
 
 def check_plot_path(path: Path) -> None:
-    """Whether a figure can be written there, as far as can be known before.
-
-    Raises:
-        ConfigError: It cannot.
-    """
+    """Whether a figure can be written there, as far as can be known before (ConfigError: it cannot)."""
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--plot cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
     if not path.parent.is_dir():
@@ -113,11 +109,7 @@ def _duration(seconds: float) -> str:
 
 
 def write_plot(measured: Sequence[Measurement], path: Path) -> None:
-    """Draw the figure into a file.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
+    """Draw the figure into a file (StorageError: it cannot be written)."""
     with writing(path):
         draw(measured).savefig(path)
 

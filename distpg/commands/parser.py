@@ -1,7 +1,7 @@
 """Between the ``tyro`` parser and our own conventions: how values are written, and errors as two lines.
 
 ``tyro`` splits the command line and prints the help. Words become values by :func:`read_word`, which leaves
-a wrong one as it is, so that ``TrainConfig`` and :func:`check_type` refuse it as they do a file's.
+a wrong one as it is, so that ``TrainConfig`` and :func:`check_option` refuse it as they do a file's.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import tyro
 
 from distpg.config.option_types import (
     Option,
-    check_range,
-    check_type,
+    check_option,
     describe_type,
     expand_home,
     is_a,
@@ -84,9 +83,7 @@ def parse(
         option = known.get(option_name(name))  # None: an argument, or TrainConfig, which has checked itself
         # Texts are checked by whoever opens them.
         if option is not None and str not in (option.type, *typing.get_args(option.type)):
-            check_type(name, value, option.type)
-        if option is not None and option.range is not None:
-            check_range(name, value, option.range, f"{program} --help lists its options with their defaults.")
+            check_option(name, value, option, f"{program} --help lists its options with their defaults.")
         if name in _ARGUMENTS and not value:
             raise ConfigError(f"{program} needs a run directory", f"Example: {program} runs/CartPole-v1-0-…")
         if name in _PATHS and value is not None:

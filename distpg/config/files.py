@@ -38,11 +38,7 @@ def in_present_terms(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset(name: object) -> TrainConfig:
-    """The configuration of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """The configuration of that name (ConfigError: there is none)."""
     if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(f"--preset cannot be {name!r}", f"It takes {' or '.join(PRESETS)}.")
     return TrainConfig(**PRESETS[name])

@@ -87,10 +87,7 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def read_word(word: str, expected: Any) -> Any:
-    """A word of the command line as a value of a type; the word itself where it is none.
-
-    So a wrong word is refused where a wrong value of a file is, by :func:`check_type`.
-    """
+    """A word of the command line as a value of a type; itself where it is none, for check_option to refuse."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and word.lower() == "none":
@@ -107,27 +104,15 @@ def read_word(word: str, expected: Any) -> Any:
         return word
 
 
-def check_type(name: str, value: object, expected: Any) -> None:
-    """Whether an option's value is of its type.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if not is_a(value, expected):
+def check_option(name: str, value: object, option: Option, hint: str = OPTIONS_HELP) -> None:
+    """Whether an option's value is of its type, and its numbers in their range (ConfigError: it is not)."""
+    if not is_a(value, option.type):
         shown = repr(list(value) if isinstance(value, tuple) else value)
         shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
-        raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(expected)}.")
-
-
-def check_range(name: str, value: object, allowed: Range, hint: str = OPTIONS_HELP) -> None:
-    """Whether an option's value, where it has numbers, has them in its range.
-
-    Raises:
-        ConfigError: It has not.
-    """
+        raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(option.type)}.")
     for number in value if isinstance(value, (tuple, list)) else (value,):
-        if isinstance(number, (int, float)) and number not in allowed:
-            raise ConfigError(f"{option_name(name)} must be {allowed}, not {number}", hint)
+        if option.range is not None and isinstance(number, (int, float)) and number not in option.range:
+            raise ConfigError(f"{option_name(name)} must be {option.range}, not {number}", hint)
 
 
 def is_a(value: object, expected: Any) -> bool:

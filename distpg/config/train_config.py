@@ -11,8 +11,7 @@ from distpg.config.option_types import (
     LIMIT,
     OnResume,
     Range,
-    check_range,
-    check_type,
+    check_option,
     expand_home,
     option_name,
     options_of,
@@ -130,9 +129,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, option in options_of(TrainConfig).items():
-            check_type(name, getattr(self, name), option.type)
-            if option.range is not None:
-                check_range(name, getattr(self, name), option.range)
+            check_option(name, getattr(self, name), option)
         # Lists come from YAML and JSON.
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         for name in ("run_dir", "record_dispatch"):
@@ -210,11 +207,7 @@ def config_to_json(config: TrainConfig) -> str:
 
 
 def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
-    """One 64th of an iteration, 1 to 64.
-
-    From the configuration alone: the size decides which episodes share a forward pass, and so may not
-    depend on how many runners there are.
-    """
+    """One 64th of an iteration, 1 to 64: of no runners' number, as it decides who shares a forward pass."""
     return min(64, max(1, episodes_per_iteration // 64))
 
 

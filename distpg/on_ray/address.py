@@ -24,11 +24,7 @@ _HOW_TO_START = "Start one with `ray start --head`, or leave --address out for a
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """The address of a Ray cluster in parts.
-
-    Raises:
-        ConfigError: It is none.
-    """
+    """The address of a Ray cluster in parts (ConfigError: it is none)."""
     if address.startswith("ray://"):
         raise ConfigError(
             f"--address cannot be {address!r}: Ray Client is far slower and is not supported",
@@ -41,11 +37,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def check_answers(address: str) -> None:
-    """Whether there is a cluster at ``address``, as in ``--address``, and takes this process in.
-
-    Raises:
-        ConfigError: There is none, it demands a token that this process lacks, or it is no address.
-    """
+    """Whether a cluster is at ``--address`` and takes this process in (ConfigError: it does not)."""
     if address != "auto":
         check_reachable(address)
         check_admitted(address)
@@ -58,39 +50,29 @@ def check_answers(address: str) -> None:
 
 
 def check_reachable(address: str, hint: str = _HOW_TO_START) -> None:
-    """Whether a cluster listens at host:port, which Ray itself takes a minute to find out.
-
-    Raises:
-        ConfigError: None does, or it is no address.
-    """
+    """Whether a cluster listens at host:port, which takes Ray a minute to find out (ConfigError: no)."""
     where = host_and_port(address)
     try:
-        _greet(where)
+        with socket.create_connection(where, timeout=_CONNECT_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):  # else it speaks first, and encrypted
+                # gRPC's servers answer this greeting by a SETTINGS frame of HTTP/2 (RFC 9113, 3.4).
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+                answer = connection.recv(9, socket.MSG_WAITALL)
+                if len(answer) < 9 or answer[3] != _SETTINGS:
+                    raise OSError("what listens there is not Ray")
     except (OSError, UnicodeError) as error:  # the second for a name that is too long
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"no Ray cluster answers at {address}: {reason}", hint) from error
 
 
-def _greet(where: tuple[str, int]) -> None:
-    """Connect, and be answered as gRPC's servers answer: by a SETTINGS frame of HTTP/2 (RFC 9113, 3.4)."""
-    with socket.create_connection(where, timeout=_CONNECT_S) as connection:
-        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-            return  # it speaks first, and encrypted
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0]))
-        answer = connection.recv(9, socket.MSG_WAITALL)
-        if len(answer) < 9 or answer[3] != _SETTINGS:
-            raise OSError("what listens there is not Ray")
-
-
 def check_admitted(address: str, is_found_by_ray: bool = False) -> None:
-    """Whether a cluster that listens at ``address`` takes this process in, or wants a token that it lacks.
+    """Whether a cluster at host:port takes this process in, or wants a token that it lacks.
 
     Ray itself says after a long time that no cluster is there, or nothing at all. It is tried in a process of
     its own: Ray writes to standard error when it fails, ends a process in which it finds no token, and a
     process that has read a token never reads another one. What else may be wrong is left for Ray to say.
 
     Args:
-        address: host:port.
         is_found_by_ray: Whether it is what ``auto`` stands for, where Ray needs no RAY_AUTH_MODE.
 
     Raises:
@@ -112,9 +94,8 @@ def check_admitted(address: str, is_found_by_ray: bool = False) -> None:
     except (OSError, subprocess.TimeoutExpired):
         return
     if result.returncode == _LACKS_TOKEN:
-        raise ConfigError(
-            f"the cluster at {address} demands its token, and {result.stdout.strip()}", TOKEN_HINT
-        )
+        lacks = result.stdout.strip()
+        raise ConfigError(f"the cluster at {address} demands its token, and {lacks}", TOKEN_HINT)
 
 
 def _admit() -> None:
@@ -151,14 +132,7 @@ def _missed(address: str, is_found_by_ray: bool) -> str | None:
 
 
 def check_runs_here(processes: Path) -> None:
-    """Whether this machine has any cluster that ``auto`` could mean; Ray looks for one in the same way.
-
-    Args:
-        processes: A directory as Linux's /proc.
-
-    Raises:
-        ConfigError: It has none.
-    """
+    """Whether ``processes``, as Linux's /proc, has a cluster for ``auto``, as Ray looks (ConfigError: no)."""
     commands = list(processes.glob("[0-9]*/cmdline"))
     for command in commands:
         with contextlib.suppress(OSError):  # it has ended

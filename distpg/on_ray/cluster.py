@@ -92,12 +92,10 @@ def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
     if shipment is None:
         return environment
-    what = (
-        {"working_dir": shipment.path}
-        if shipment.why_module_alone is None
-        else {"py_modules": [shipment.path]}
-    )
-    return {**environment, **what, "excludes": list(NOT_SHIPPED)}
+    environment["excludes"] = list(NOT_SHIPPED)
+    if shipment.why_module_alone is None:
+        return environment | {"working_dir": shipment.path}
+    return environment | {"py_modules": [shipment.path]}
 
 
 def _keep_quiet() -> None:
@@ -138,11 +136,7 @@ def _start(directory: Path) -> None:
 
 
 def _own_directory(stack: contextlib.ExitStack) -> Path:
-    """A directory for the files of a cluster, as long as ``stack`` is open.
-
-    Raises:
-        ClusterError: It cannot be made.
-    """
+    """A directory for a cluster's files, as long as ``stack`` is open (ClusterError: it cannot be made)."""
     try:
         usual = tempfile.gettempdir()
         parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")

@@ -145,30 +145,23 @@ def in_words(speed: Speed, advice: Recommendation, num_cpus: float, address: str
             f"{'little memory' if is_memory else 'one CPU'}: --num-env-runners 0 is as fast as any",
             f"play side by side: --episodes-per-task {per_task}",
         ]
-    kind = (
-        "it computes"
-        if advice.cpu_share >= _WAITS
-        else f"it waits ({100 * advice.cpu_share:.0f} % of a CPU here)"
-    )
+    kind = f"it waits ({100 * advice.cpu_share:.0f} % of a CPU here)"
+    if advice.cpu_share >= _WAITS:
+        kind = "it computes"
     room = "the free memory" if is_memory else f"the {num_cpus:g} CPUs"
-    default = TrainConfig().episodes_per_iteration
-    # Rounded down, so that all fit.
-    cpus_each = int(1000 * num_cpus / number) / 1000
+    lines = [_episode_in_words(speed), f"{kind}: --num-env-runners {number} for {room}"]
+    if address is not None and num_cpus != number:
+        # Rounded down, so that all fit.
+        lines.append(f"so that they fit: --cpus-per-env-runner {int(1000 * num_cpus / number) / 1000:g}")
+    if advice.default_speed_up < _WORTH_IT:
+        default = TrainConfig().episodes_per_iteration
+        lines.append(f"at the default {default} episodes an iteration --num-env-runners 0 is as fast")
     sizes = f"--episodes-per-iteration {advice.episodes_per_iteration} --episodes-per-task {per_task}"
-    lines = {
-        _episode_in_words(speed): True,
-        f"{kind}: --num-env-runners {number} for {room}": True,
-        f"so that they fit: --cpus-per-env-runner {cpus_each:g}": address is not None and num_cpus != number,
-        f"at the default {default} episodes an iteration --num-env-runners 0 is as fast": (
-            advice.default_speed_up < _WORTH_IT
-        ),
-        f"{sizes}: {100 * advice.busy:.0f} % busy": True,
-        f"lengths differ: {100 * advice.waiting:.0f} % is waiting; --policy-lag 1 or more fills it": (
-            advice.waiting > _MUCH_WAITING
-        ),
-        "more episodes an iteration: steadier updates, but fewer for the same steps": True,
-    }
-    return [line for line, holds in lines.items() if holds]
+    lines.append(f"{sizes}: {100 * advice.busy:.0f} % busy")
+    if advice.waiting > _MUCH_WAITING:
+        waiting = f"{100 * advice.waiting:.0f} %"
+        lines.append(f"lengths differ: {waiting} is waiting; --policy-lag 1 or more fills it")
+    return [*lines, "more episodes an iteration: steadier updates, but fewer for the same steps"]
 
 
 def _episode_in_words(speed: Speed) -> str:

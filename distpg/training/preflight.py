@@ -30,11 +30,7 @@ def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
 
 
 def check_disk(path: Path) -> None:
-    """Whether there is room for a run.
-
-    Raises:
-        RunDirectoryError: There is too little.
-    """
+    """Whether there is room for a run (RunDirectoryError: there is too little)."""
     try:
         total, _, free_bytes = shutil.disk_usage(path)
     except OSError:
@@ -66,11 +62,7 @@ def _num_tasks(config: TrainConfig, episodes: int) -> int:
 
 
 def check_address(config: TrainConfig) -> None:
-    """Whether a cluster is at the configuration's address, and takes this process in.
-
-    Raises:
-        ConfigError: There is none, or it does not.
-    """
+    """Whether a cluster is at the configuration's address and takes this process in (ConfigError: no)."""
     if config.address is not None:
         check_answers(config.address)
 

@@ -74,11 +74,7 @@ def prepared_run(run: Path) -> Prepared:
 
 
 def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
-    """The policy that a configuration asks for.
-
-    Raises:
-        ConfigError: A polynomial of this degree would have too many terms.
-    """
+    """The policy that a configuration asks for (ConfigError: a polynomial would have too many terms)."""
     if config.policy == "mlp":
         return PolicySpec(observation_size, num_actions, config.hidden_sizes)
     degree = config.degree if config.policy == "polynomial" else 1
