@@ -26,17 +26,15 @@ from distpg.training.advice import in_words, recommend
 _GIB = 2**30
 # Whole episodes are played for so long; one that does not end is cut.
 _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
-# Ray with two runners takes about this much.
-_ENOUGH_MEMORY = _ENOUGH_DISK = _GIB
+# Ray with two runners takes about this much memory, and leaves about so much on the disk.
+_ENOUGH = _GIB
 _NEWEST_PYTHON = (3, 13)
-
-Status = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
     """One line of the report."""
 
-    status: Status
+    status: Literal["ok", "warn", "fail"]
     text: str
 
     def __str__(self) -> str:
@@ -61,34 +59,28 @@ def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iter
 
 
 def _examine_machine(num_cpus: int, free_bytes: int | None) -> Iterator[Finding]:
-    version, directory = f"Python {platform.python_version()}", Path.cwd()
-    if tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON:
-        yield Finding("warn", f"{version}: distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}")
-    else:
-        yield Finding("ok", version)
+    is_newer = tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON
+    tested = f"distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}"
+    yield _warn_if(is_newer, f"Python {platform.python_version()}", tested)
     needed = _requirements()
     for package in ("numpy", "gymnasium", "torch", "ray"):
         yield examine_package(package, needed.get(package, SpecifierSet()))
-    if num_cpus == 1:
-        yield Finding("warn", "1 CPU: runners would only take turns with the learner")
-    else:
-        yield Finding("ok", f"{num_cpus} CPUs")
+    cpus = f"{num_cpus} CPU{'s' if num_cpus > 1 else ''}"
+    yield _warn_if(num_cpus == 1, cpus, "runners would only take turns with the learner")
     if free_bytes is None:
         yield Finding("ok", "free memory: not known on this system")
     else:
-        need = f"Ray and its runners may need {_size(_ENOUGH_MEMORY)}"
-        yield _examine_room(free_bytes, _ENOUGH_MEMORY, "of memory free", need)
-    if os.access(directory, os.W_OK):
-        need = "Ray needs some for its logs, a run for its checkpoints"
-        free_bytes = shutil.disk_usage(directory).free
-        yield _examine_room(free_bytes, _ENOUGH_DISK, f"of disk free in {directory}", need)
+        why = f"Ray and its runners may need {_size(_ENOUGH)}"
+        yield _warn_if(free_bytes < _ENOUGH, f"{_size(free_bytes)} of memory free", why)
+    if os.access(here := Path.cwd(), os.W_OK):
+        free, why = shutil.disk_usage(here).free, "Ray needs some for its logs, a run for its checkpoints"
+        yield _warn_if(free < _ENOUGH, f"{_size(free)} of disk free in {here}", why)
     else:
-        yield Finding("fail", f"{directory} cannot be written to: give --run-dir, or go elsewhere")
+        yield Finding("fail", f"{here} cannot be written to: give --run-dir, or go elsewhere")
 
 
-def _examine_room(free_bytes: int, enough: int, what: str, need: str) -> Finding:
-    text = f"{_size(free_bytes)} {what}"
-    return Finding("ok", text) if free_bytes >= enough else Finding("warn", f"{text}: {need}")
+def _warn_if(is_bad: bool, text: str, why: str) -> Finding:
+    return Finding("warn", f"{text}: {why}") if is_bad else Finding("ok", text)
 
 
 def _size(number: int) -> str:

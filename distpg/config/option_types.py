@@ -87,7 +87,7 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def read_word(word: str, expected: Any) -> Any:
-    """A word of the command line as a value of a type; itself where it is none, for check_option to refuse."""
+    """A word of the command line as a value of a type; itself if it is none, for check_option to refuse."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and word.lower() == "none":

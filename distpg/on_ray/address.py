@@ -15,7 +15,6 @@ from typing import Any
 from distpg.errors import ConfigError
 
 _CONNECT_S = 2.0
-_SETTINGS = 4
 # As it takes half a second, this is for machines under load and for clusters that answer nothing.
 _ADMISSION_S = 15.0
 _LACKS_TOKEN = 3
@@ -55,10 +54,10 @@ def check_reachable(address: str, hint: str = _HOW_TO_START) -> None:
     try:
         with socket.create_connection(where, timeout=_CONNECT_S) as connection:
             if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):  # else it speaks first, and encrypted
-                # gRPC's servers answer this greeting by a SETTINGS frame of HTTP/2 (RFC 9113, 3.4).
+                # gRPC's servers answer this greeting by a SETTINGS frame (4) of HTTP/2 (RFC 9113, 3.4).
                 connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
                 answer = connection.recv(9, socket.MSG_WAITALL)
-                if len(answer) < 9 or answer[3] != _SETTINGS:
+                if len(answer) < 9 or answer[3] != 4:
                     raise OSError("what listens there is not Ray")
     except (OSError, UnicodeError) as error:  # the second for a name that is too long
         reason = getattr(error, "strerror", None) or error
@@ -99,10 +98,9 @@ def check_admitted(address: str, is_found_by_ray: bool = False) -> None:
 
 
 def _admit() -> None:
-    """Connect as the arguments say; if the cluster misses something, print it and end by ``_LACKS_TOKEN``."""
-    if (lacks := _missed(sys.argv[1], is_found_by_ray=sys.argv[2] == "auto")) is not None:
-        print(lacks)
-        sys.exit(_LACKS_TOKEN)
+    lacks = _missed(sys.argv[1], is_found_by_ray=sys.argv[2] == "auto")
+    print(lacks)
+    sys.exit(_LACKS_TOKEN if lacks else 0)
 
 
 def _missed(address: str, is_found_by_ray: bool) -> str | None:

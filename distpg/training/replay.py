@@ -92,7 +92,6 @@ def replay(
     iteration = episode // config.episodes_per_iteration
     (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
     weights = _weights_after(task.weights_seq_no, run, prepared, iteration, on_progress)
-
     lane = episode - task.first_episode
 
     def make(number: int) -> Env:
@@ -107,8 +106,8 @@ def replay(
         batch = sampler.sample(task.first_episode, task.num_episodes, weights)
     start = int(episode_starts(batch.lengths)[lane])
     steps = slice(start, start + int(batch.lengths[lane]))
-    data = batch.observations[steps], batch.actions[steps], batch.rewards[steps]
-    played = Episode(episode, *data, bool(batch.terminated[lane]))
+    steps_played = (batch.observations[steps], batch.actions[steps], batch.rewards[steps])
+    played = Episode(episode, *steps_played, bool(batch.terminated[lane]))
     if recording is not None:
         recording.save()
     if recorded is None:
@@ -129,10 +128,8 @@ def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | 
         rows = []
     if rows and all(rows[0].get(column) for column in EPISODE_COLUMNS):
         return rows[0]
-    if any(
-        event.get("event") == "episode_failed" and event.get("episode") == episode
-        for event in read_events(run)
-    ):
+    failures = [event for event in read_events(run) if event.get("event") == "episode_failed"]
+    if any(event.get("episode") == episode for event in failures):
         return None
     raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
 
