@@ -121,9 +121,8 @@ def draw(measured: Sequence[Measurement]) -> Figure:
     """
     figure, axes = new_axes(f"Throughput: {measured[0].config.env_id}", "Runners", "Episodes a second")
     for (sizes, group), colour in zip(_groups(measured).items(), itertools.cycle(COLOURS), strict=False):
-        with_runners = sorted(
-            (one for one in group if one.num_env_runners), key=lambda one: one.num_env_runners
-        )
+        group.sort(key=lambda one: one.num_env_runners)
+        with_runners = [one for one in group if one.num_env_runners > 0]
         numbers = [one.num_env_runners for one in with_runners]
         medians = [one.median.episodes_per_s for one in with_runners]
         if with_runners:
@@ -137,12 +136,9 @@ def draw(measured: Sequence[Measurement]) -> Figure:
         if numbers[:1] == [1]:
             ideal = [medians[0] * number for number in numbers]
             axes.plot(numbers, ideal, ":", color=colour, linewidth=1, label="so many times one runner")
-        for one in group:
-            if one.num_env_runners == 0:
-                rate = one.median.episodes_per_s
-                axes.axhline(
-                    rate, color=colour, linestyle="--", linewidth=1, label="in this process, 0 runners"
-                )
+        if group[0].num_env_runners == 0:
+            rate, label = group[0].median.episodes_per_s, "in this process, 0 runners"
+            axes.axhline(rate, color=colour, linestyle="--", linewidth=1, label=label)
     _finish(axes, sorted({one.num_env_runners for one in measured} - {0}))
     return figure
 

@@ -42,8 +42,7 @@ def run(arguments: list[str]) -> int:
         print(
             f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
             f"{options.num_episodes} episodes\n"
-            f"mean return {result}, "
-            f"from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
+            f"mean return {result}, from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
             f"mean length {result.lengths.mean():.1f}"
         )
     return 0

@@ -212,9 +212,7 @@ def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
 
 
 def resolve_config(
-    config: TrainConfig,
-    reward_threshold: float | None,
-    env_reuse: Literal["always", "episode"] = "always",
+    config: TrainConfig, reward_threshold: float | None, env_reuse: Literal["always", "episode"] = "always"
 ) -> TrainConfig:
     """``config`` with every ``auto`` that does not depend on the machine replaced by its value.
 

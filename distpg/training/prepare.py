@@ -54,9 +54,8 @@ def prepare(config: TrainConfig) -> Prepared:
     policy = policy_spec(config, env.observation_size, env.num_actions)
     verdict = verdict_of(spec) if config.env_reuse == "auto" else Verdict()
     resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
-    why = verdict.why_not_reproducible(
-        os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
-    )
+    runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
+    why = verdict.why_not_reproducible(runners_hash_seed)
     events: list[Event] = [] if why is None else [NotReproducible(why)]
     if verdict.details is not None:
         events.append(EnvNotChecked(verdict.details))
@@ -64,12 +63,7 @@ def prepare(config: TrainConfig) -> Prepared:
 
 
 def prepared_run(run: Path) -> Prepared:
-    """What a run was prepared to.
-
-    Raises:
-        RunDirectoryError: This is not a run directory.
-        ConfigError: As :func:`prepare`.
-    """
+    """What a run was prepared to (RunDirectoryError: this is not a run directory; else as prepare)."""
     return prepare(load_run_config(run))
 
 
