@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from distpg.commands.display import one_line
+from distpg.commands.display import one_line, runners_in_words
 from distpg.commands.options import EnvOptions
 from distpg.commands.parser import parse
 from distpg.config.option_types import Range, describe_type, option_name, options_of
@@ -66,40 +66,33 @@ class BenchmarkOptions(EnvOptions):
         Raises:
             ConfigError: A value is out of its range, or a list is empty.
         """
-        listed = ("sampler", "episodes_per_iteration", "policy_lag", "num_env_runners")
-        for name in listed:
-            if not getattr(self, name):
-                takes = describe_type(options_of(BenchmarkOptions)[name].type)
-                raise ConfigError(f"{option_name(name)} needs a value", f"It takes {takes}.")
-        common = {
+        options = {
             option.name: getattr(self, option.name)
             for option in dataclasses.fields(TrainConfig)
-            if hasattr(self, option.name) and option.name not in listed
+            if hasattr(self, option.name)
         }
-        combinations = itertools.product(*(dict.fromkeys(getattr(self, name)) for name in listed))
+        listed = ("sampler", "episodes_per_iteration", "policy_lag", "num_env_runners")
+        for name in listed:
+            if not options[name]:
+                takes = describe_type(options_of(BenchmarkOptions)[name].type)
+                raise ConfigError(f"{option_name(name)} needs a value", f"It takes {takes}.")
         return [
+            # All runners are there before anything is measured.
             TrainConfig(
-                **common,
-                **dict(zip(listed, values, strict=True)),
-                # All are there before anything is measured.
-                min_env_runners=max(1, values[listed.index("num_env_runners")]),
+                **{**options, **dict(zip(listed, values, strict=True))}, min_env_runners=max(1, values[-1])
             )
-            for values in combinations
+            for values in itertools.product(*(dict.fromkeys(options[name]) for name in listed))
         ]
 
 
-def read(arguments: list[str]) -> BenchmarkOptions:
-    """The command line."""
-    return parse(BenchmarkOptions(), "distpg benchmark", arguments)
-
-
-def run(options: BenchmarkOptions) -> int:
+def run(arguments: list[str]) -> int:
     """Measure, and print a JSON line for each combination or the tables of all."""
+    options = parse(BenchmarkOptions(), "distpg benchmark", arguments)
     configs = options.configurations()
 
-    from distpg.commands.benchmark_report import check_plot_path, in_words, print_report, write_plot
+    from distpg.commands.benchmark_report import check_plot_path, print_report, write_plot
     from distpg.system.hardware import hardware_line
-    from distpg.training.throughput import as_json, benchmark
+    from distpg.training.throughput import as_json, benchmark, sizes_in_words
 
     plot = Path(options.plot) if options.plot else None
     if plot is not None:
@@ -115,7 +108,10 @@ def run(options: BenchmarkOptions) -> int:
         options.train,
         options.repetitions,
         options.iterations,
-        on_start=lambda config: say(f"{next(started)} of {len(configs)}: {in_words(config)}"),
+        on_start=lambda config: say(
+            f"{next(started)} of {len(configs)}: "
+            f"{runners_in_words(config.num_env_runners)}, {sizes_in_words(config)}"
+        ),
         on_event=lambda event: None if event.is_routine else say(str(event)),
     )
     measured = []

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distpg.commands.display import runners_in_words
-from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
 from distpg.runs.plots import COLOURS, GREY, new_axes
-from distpg.system.files import storage_error
+from distpg.system.files import writing
 from distpg.system.hardware import hardware_line
-from distpg.training.throughput import Compared, Measurement, efficiency
+from distpg.training.throughput import Measurement, efficiency, sizes_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +23,7 @@ _FORMATS = (".png", ".pdf", ".svg")
 
 
 def check_plot_path(path: Path) -> None:
-    """Whether a figure can be written there, as far as can be known before.
-
-    Raises:
-        ConfigError: It cannot.
-    """
+    """Whether a figure can be written there, as far as can be known before (ConfigError: it cannot)."""
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--plot cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
     if not path.parent.is_dir():
@@ -50,81 +44,59 @@ def print_report(measured: Sequence[Measurement]) -> None:
         f"{first.config.env_id}, weights {weights}; "
         f"{repetitions} repetition{'s' if repetitions > 1 else ''}, the median one and min-max"
     )
-    for compared, group in _groups(measured).items():
-        console.print()
+    for sizes, group in _groups(measured).items():
         iterations = group[0].median.iterations
-        console.print(_sizes(compared))
-        console.print(f"{iterations} iteration{'s' if iterations > 1 else ''} a repetition")
-        for table in (_speed_table(group), _time_table(group)):
-            console.print()
-            console.print(table)
-    console.print()
-    console.print("CPU/task: time of this process's CPUs while it collects, for each task")
+        console.print(f"\n{sizes}\n{iterations} iteration{'s' if iterations > 1 else ''} a repetition\n")
+        console.print(_table([_speed(one, group) for one in group]))
+        console.print()
+        console.print(_table([_time(one) for one in group]))
+    console.print("\nCPU/task: time of this process's CPUs while it collects, for each task")
     console.print(hardware_line())
 
 
-def _groups(measured: Sequence[Measurement]) -> dict[Compared, list[Measurement]]:
-    groups: dict[Compared, list[Measurement]] = {}
+def _groups(measured: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    groups: dict[str, list[Measurement]] = {}
     for one in measured:
-        groups.setdefault(one.compared, []).append(one)
+        groups.setdefault(sizes_in_words(one.config), []).append(one)
     return groups
 
 
-def in_words(config: TrainConfig) -> str:
-    """A configuration in words."""
-    return f"{runners_in_words(config.num_env_runners)}, {_sizes(Measurement(config, False, ()).compared)}"
+def _speed(one: Measurement, group: Sequence[Measurement]) -> dict[str, str]:
+    median, share = one.median, efficiency(one, group)
+    return {
+        "runners": str(one.num_env_runners),
+        "episodes/s": _number(median.episodes_per_s),
+        "min-max": f"{_number(min(one.episodes_per_s))}-{_number(max(one.episodes_per_s))}",
+        "mean length": f"{median.steps / median.episodes:,.1f}",
+        "steps/s": _number(median.steps_per_s),
+        "efficiency": "" if share is None else f"{100 * share:.0f} %",
+    }
 
 
-def _sizes(compared: Compared) -> str:
-    lag = f", policy lag {compared.policy_lag}" if compared.policy_lag else ""
-    return (
-        f"{compared.episodes_per_iteration} episodes an iteration, {compared.episodes_per_task} a task{lag}, "
-        f"{compared.sampler} sampler"
-    )
-
-
-def _speed_table(group: Sequence[Measurement]) -> Table:
-    table = _table("runners", "episodes/s", "min-max", "mean length", "steps/s", "efficiency")
-    for one in group:
-        median, share = one.median, efficiency(one, group)
-        table.add_row(
-            str(one.config.num_env_runners),
-            _number(median.episodes_per_s),
-            _range(one.episodes_per_s),
-            f"{median.steps / median.episodes:,.1f}",
-            _number(median.steps_per_s),
-            "" if share is None else f"{100 * share:.0f} %",
-        )
-    return table
-
-
-def _time_table(group: Sequence[Measurement]) -> Table:
+def _time(one: Measurement) -> dict[str, str]:
+    median, total_s = one.median, one.median.time.total_s
     parts = ("sampling", "gradient", "waiting", "transport", "broadcast")
-    table = _table("runners", "iteration", *parts, "CPU/task")
-    for one in group:
-        median, split = one.median, one.median.time
-        seconds = (split.sampling_s, split.gradient_s, split.waiting_s, split.transport_s, split.broadcast_s)
-        table.add_row(
-            str(one.config.num_env_runners),
-            _duration(split.total_s / median.iterations),
-            *(f"{100 * part / split.total_s:.1f} %" for part in seconds),
-            _duration(median.driver_cpu_s / median.tasks),
-        )
-    return table
+    return {
+        "runners": str(one.num_env_runners),
+        "iteration": _duration(total_s / median.iterations),
+        **{
+            part: f"{100 * seconds / total_s:.1f} %" for part, seconds in zip(parts, median.time, strict=True)
+        },
+        "CPU/task": _duration(median.driver_cpu_s / median.tasks),
+    }
 
 
-def _table(*columns: str) -> Table:
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Rows by the names of their columns."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
+    for column in rows[0]:
         table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row.values())
     return table
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{_number(min(values))}-{_number(max(values))}"
 
 
 def _number(value: float) -> str:
@@ -137,15 +109,9 @@ def _duration(seconds: float) -> str:
 
 
 def write_plot(measured: Sequence[Measurement], path: Path) -> None:
-    """Draw the figure into a file.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    try:
+    """Draw the figure into a file (StorageError: it cannot be written)."""
+    with writing(path):
         draw(measured).savefig(path)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def draw(measured: Sequence[Measurement]) -> Figure:
@@ -154,30 +120,26 @@ def draw(measured: Sequence[Measurement]) -> Figure:
     Beside it what as many times one runner would play, and, level, what this process plays without runners.
     """
     figure, axes = new_axes(f"Throughput: {measured[0].config.env_id}", "Runners", "Episodes a second")
-    for (compared, group), colour in zip(_groups(measured).items(), itertools.cycle(COLOURS), strict=False):
-        with_runners = sorted(
-            (one for one in group if one.config.num_env_runners != 0),
-            key=lambda one: int(one.config.num_env_runners),
-        )
-        numbers = [int(one.config.num_env_runners) for one in with_runners]
-        rates = [one.episodes_per_s for one in with_runners]
+    for (sizes, group), colour in zip(_groups(measured).items(), itertools.cycle(COLOURS), strict=False):
+        group.sort(key=lambda one: one.num_env_runners)
+        with_runners = [one for one in group if one.num_env_runners > 0]
+        numbers = [one.num_env_runners for one in with_runners]
         medians = [one.median.episodes_per_s for one in with_runners]
         if with_runners:
             bars = [
-                [median - min(found) for median, found in zip(medians, rates, strict=True)],
-                [max(found) - median for median, found in zip(medians, rates, strict=True)],
+                [one.median.episodes_per_s - min(one.episodes_per_s) for one in with_runners],
+                [max(one.episodes_per_s) - one.median.episodes_per_s for one in with_runners],
             ]
-            label = _sizes(compared)
             axes.errorbar(
-                numbers, medians, bars, fmt="o-", color=colour, capsize=3, markersize=4, label=label
+                numbers, medians, bars, fmt="o-", color=colour, capsize=3, markersize=4, label=sizes
             )
         if numbers[:1] == [1]:
             ideal = [medians[0] * number for number in numbers]
             axes.plot(numbers, ideal, ":", color=colour, linewidth=1, label="so many times one runner")
-        for one in (one for one in group if one.config.num_env_runners == 0):
-            rate = one.median.episodes_per_s
-            axes.axhline(rate, color=colour, linestyle="--", linewidth=1, label="in this process, 0 runners")
-    _finish(axes, sorted({int(one.config.num_env_runners) for one in measured} - {0}))
+        if group[0].num_env_runners == 0:
+            rate, label = group[0].median.episodes_per_s, "in this process, 0 runners"
+            axes.axhline(rate, color=colour, linestyle="--", linewidth=1, label=label)
+    _finish(axes, sorted({one.num_env_runners for one in measured} - {0}))
     return figure
 
 

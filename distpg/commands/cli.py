@@ -12,6 +12,7 @@ from pathlib import Path
 from distpg.commands.display import one_line
 from distpg.errors import ConfigError, DistpgError
 from distpg.system.interrupts import Interrupts
+from distpg.system.version import __version__
 
 USAGE = """\
 usage: distpg COMMAND [OPTION ...]
@@ -27,7 +28,7 @@ commands:
 
 distpg COMMAND --help lists its options with their defaults; --version prints the version.
 """
-# Each is a module of this wing with read(arguments) -> options and run(options) -> exit code.
+# Each is a module of this wing with run(arguments) -> exit code.
 _COMMANDS = ("train", "resume", "evaluate", "replay", "plot", "benchmark", "doctor")
 
 
@@ -71,19 +72,17 @@ def _run(arguments: list[str]) -> int:
     if not arguments:
         print(USAGE, end="", file=sys.stderr)
         return 2
-    command, rest = arguments[0], arguments[1:]
+    command = arguments[0]
     if command in ("-h", "--help"):
         print(USAGE, end="")
-    elif command == "--version":
-        from distpg.system.version import __version__
-
+        return 0
+    if command == "--version":
         print(f"distpg {__version__}")
-    elif command in _COMMANDS:
-        module = importlib.import_module(f"distpg.commands.{command}")
-        code: int = module.run(module.read(rest))
-        return code
-    else:
+        return 0
+    if command not in _COMMANDS:
         close = get_close_matches(command, _COMMANDS, n=1)
         hint = f"Did you mean distpg {close[0]}?" if close else "distpg --help lists the commands."
         raise ConfigError(f"there is no command {command!r}", hint)
-    return 0
+    module = importlib.import_module(f"distpg.commands.{command}")
+    code: int = module.run(arguments[1:])
+    return code

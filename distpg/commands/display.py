@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import Self, override
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,56 +24,37 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SECONDS_BETWEEN_LINES = 1.0
 
 
-class Display:
-    """Shows a run's course while it is entered; this one shows nothing."""
+class PlainDisplay:
+    """A line about once a second, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._next_line = 0.0
+        self._unprinted: Metrics | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        return
+        self._print()
 
     def start(self, config: TrainConfig, run: Path) -> None:
         """The runners are up and training begins."""
+        print(f"{_title(config)}\nrun directory: {run}", flush=True)
 
     def iteration(self, metrics: Metrics) -> None:
         """An iteration is done."""
+        self._unprinted = metrics
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            self._print()
 
     def event(self, event: Event) -> None:
         """Something else happened."""
-
-
-class PlainDisplay(Display):
-    """A line about once a second, for logs and pipes."""
-
-    def __init__(self) -> None:
-        self._next_line = 0.0
-        self._last: Metrics | None = None
-        self._printed: Metrics | None = None
-
-    def __exit__(self, *_: object) -> None:
-        if self._last is not self._printed:
-            self._print(self._last)
-
-    @override
-    def start(self, config: TrainConfig, run: Path) -> None:
-        print(f"{_title(config)}\nrun directory: {run}", flush=True)
-
-    @override
-    def iteration(self, metrics: Metrics) -> None:
-        self._last = metrics
-        if time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            self._print(metrics)
-
-    @override
-    def event(self, event: Event) -> None:
         if not event.is_routine:
             print(event, flush=True)
 
-    def _print(self, metrics: Metrics | None) -> None:
-        self._printed = metrics
-        if metrics is not None:
+    def _print(self) -> None:
+        if (metrics := self._unprinted) is not None:
             print(
                 f"iteration {metrics['training_iteration']:>5}  "
                 f"steps {metrics['num_env_steps_sampled_lifetime']:>9,}  "
@@ -82,9 +63,10 @@ class PlainDisplay(Display):
                 f"{metrics['episodes_per_s']:>4.0f} episodes/s",
                 flush=True,
             )
+        self._unprinted = None
 
 
-class TerminalDisplay(Display):
+class TerminalDisplay:
     """A live panel: how far the return has come, the curve so far, and speed."""
 
     def __init__(self) -> None:
@@ -104,17 +86,17 @@ class TerminalDisplay(Display):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    @override
     def start(self, config: TrainConfig, run: Path) -> None:
+        """The runners are up and training begins."""
         self._config, self._run = config, run
 
-    @override
     def iteration(self, metrics: Metrics) -> None:
+        """An iteration is done."""
         self._metrics = metrics
         self._curve.append(metrics["episode_return_mean_100"])
 
-    @override
     def event(self, event: Event) -> None:
+        """Something else happened."""
         if not event.is_routine:
             self._live.console.print(f"[yellow]{event}[/]", highlight=False)
 
@@ -127,8 +109,7 @@ class TerminalDisplay(Display):
         grid = Table.grid(expand=True, padding=(0, 1))
         for _ in range(4):
             grid.add_column(ratio=1)
-        metrics = self._metrics
-        if metrics is not None:
+        if (metrics := self._metrics) is not None:
             minutes, seconds = divmod(int(metrics["time_total_s"]), 60)
             grid.add_row(
                 f"iteration [bold]{metrics['training_iteration']:,}[/]",
@@ -143,37 +124,35 @@ class TerminalDisplay(Display):
                 f"entropy [bold]{metrics['policy_entropy']:.3f}[/]",
             )
         table = Table.grid(expand=True)
-        table.add_row(self._return_row())
+        table.add_row(_return_row(self._curve, self._config.stop_return))
         table.add_row(grid)
         return Panel(table, title=_title(self._config), subtitle=str(self._run), border_style="dim")
 
-    def _return_row(self) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
 
-        row = Table.grid(expand=True, padding=(0, 1))
-        goal = self._config.stop_return if self._config else None
-        latest = self._curve[-1] if self._curve else 0.0
-        values: list[Any] = [f"return [bold]{latest:.1f}[/]"]
+def _return_row(curve: list[float], goal: float | str | None) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    row = Table.grid(expand=True, padding=(0, 1))
+    latest = curve[-1] if curve else 0.0
+    values: list[Any] = [f"return [bold]{latest:.1f}[/]"]
+    row.add_column(no_wrap=True)
+    if isinstance(goal, (int, float)):
+        row.add_column(ratio=1)
         row.add_column(no_wrap=True)
-        if isinstance(goal, (int, float)):
-            row.add_column(ratio=1)
-            row.add_column(no_wrap=True)
-            first = min(self._curve, default=0.0)
-            values.append(ProgressBar(total=max(goal - first, 1e-9), completed=max(latest - first, 0.0)))
-            values.append(f"{goal:g}")
-        row.add_column(no_wrap=True)
-        row.add_row(*values, f"[cyan]{sparkline(self._curve, 24)}[/]")
-        return row
+        first = min(curve, default=0.0)
+        values.append(ProgressBar(total=max(goal - first, 1e-9), completed=max(latest - first, 0.0)))
+        values.append(f"{goal:g}")
+    row.add_column(no_wrap=True)
+    row.add_row(*values, f"[cyan]{sparkline(curve, 24)}[/]")
+    return row
 
 
 def sparkline(values: list[float], width: int) -> str:
     """The values as a row of bars, at most ``width`` of them, each the last of its part."""
-    if not values:
-        return ""
     count = min(width, len(values))
     shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
-    low, high = min(shown), max(shown)
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[int((value - low) * scale)] for value in shown)
 
@@ -188,21 +167,17 @@ def runners_in_words(number: int | str) -> str:
 
 
 def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:
-    """Show the course and the outcome of a training that reports to listeners; nothing if ``quiet``.
-
-    The course is a live panel where standard output is a terminal, and lines where it is not.
-    """
+    """Show the course and the outcome of a training that reports to listeners; nothing if ``quiet``."""
     from distpg.training.trainer import Listeners
 
-    display = Display() if quiet else TerminalDisplay() if sys.stdout.isatty() else PlainDisplay()
-    with display:
-        result = training(Listeners(display.start, display.iteration, display.event))
     if quiet:
+        training(Listeners())
         return
+    with TerminalDisplay() if sys.stdout.isatty() else PlainDisplay() as display:
+        result = training(Listeners(display.start, display.iteration, display.event))
+    outcome = "Stopped at the limit, not solved"
     if result.solved:
         outcome = f"Solved after {result.env_steps_to_solve:,} environment steps"
-    else:
-        outcome = "Stopped at the limit, not solved"
     print(
         f"{outcome} in {result.iterations} iterations and {result.train_s:.1f} s.\n"
         f"Weights {result.weights_digest}.\n"
@@ -211,6 +186,5 @@ def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:
 
 
 def one_line(text: str) -> str:
-    """The text without line ends and control characters."""
-    # What a user typed, or a file holds, must not reach the terminal as control characters.
+    """The text without line ends and control characters, so that what it quotes cannot steer a terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))

@@ -22,19 +22,15 @@ class DoctorOptions(EnvOptions):
     """Ray cluster that must answer, and that the advice is for"""
 
 
-def read(arguments: list[str]) -> DoctorOptions:
-    """The command line."""
+def run(arguments: list[str]) -> int:
+    """Print the findings as they come; 1 if something fails."""
     options = parse(DoctorOptions(), "distpg doctor", arguments)
     if options.env_id is None and (options.env_kwargs or options.max_episode_steps is not None):
         raise ConfigError(
             "--env-kwargs and --max-episode-steps need --env-id",
             "Example: distpg doctor --env-id CartPole-v1",
         )
-    return options
 
-
-def run(options: DoctorOptions) -> int:
-    """Print the findings as they come; 1 if something fails."""
     from distpg.commands.doctor_checks import examine_all
     from distpg.environments.envs import EnvSpec
 

@@ -6,40 +6,35 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from distpg.environments.envs import EnvSpec, inspect_env
-from distpg.environments.reproducibility import CAUSES, Verdict, examine
+from distpg.environments.reproducibility import CAUSES, examine
 from distpg.environments.speed import measure_speed
 from distpg.errors import ClusterError, ConfigError
 from distpg.on_ray.address import check_answers
+from distpg.on_ray.cluster import ray_cluster
 from distpg.system.hardware import free_memory, usable_cpus
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
 
-_MIB, _GIB = 2**20, 2**30
+_GIB = 2**30
 # Whole episodes are played for so long; one that does not end is cut.
 _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
-_PACKAGES = ("numpy", "gymnasium", "torch", "ray")
-# Ray with two runners takes about this much.
-_ENOUGH_MEMORY = 1 * _GIB
-_ENOUGH_DISK = 1 * _GIB
+# Ray with two runners takes about this much memory, and leaves about so much on the disk.
+_ENOUGH = _GIB
 _NEWEST_PYTHON = (3, 13)
 
-Status = Literal["ok", "warn", "fail"]
 
-
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of the report."""
 
-    status: Status
+    status: Literal["ok", "warn", "fail"]
     text: str
 
     def __str__(self) -> str:
@@ -51,28 +46,45 @@ def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iter
     num_cpus, free_bytes = usable_cpus(), free_memory()
     yield from _examine_machine(num_cpus, free_bytes)
     if address is not None:
-        finding, cluster_cpus = _cluster(address)
-        yield finding
-        num_cpus, free_bytes = cluster_cpus or num_cpus, None
+        try:
+            check_answers(address)  # Ray itself tries for minutes where nobody does
+            with ray_cluster(address) as cluster:
+                num_cpus = cluster.num_cpus
+            yield Finding("ok", f"the Ray cluster at {address} has {num_cpus} CPUs")
+        except (ClusterError, ConfigError) as error:
+            yield Finding("fail", f"{error.message}. {error.hint}")
+        free_bytes = None
     if spec is not None:
         yield from _examine_environment(spec, num_cpus, free_bytes, address)
 
 
 def _examine_machine(num_cpus: int, free_bytes: int | None) -> Iterator[Finding]:
-    yield _python()
+    is_newer = tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON
+    tested = f"distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}"
+    yield _warn_if(is_newer, f"Python {platform.python_version()}", tested)
     needed = _requirements()
-    for package in _PACKAGES:
+    for package in ("numpy", "gymnasium", "torch", "ray"):
         yield examine_package(package, needed.get(package, SpecifierSet()))
-    yield _cpus(num_cpus)
-    yield _memory(free_bytes)
-    yield _disk(Path.cwd())
+    cpus = f"{num_cpus} CPU{'s' if num_cpus > 1 else ''}"
+    yield _warn_if(num_cpus == 1, cpus, "runners would only take turns with the learner")
+    if free_bytes is None:
+        yield Finding("ok", "free memory: not known on this system")
+    else:
+        why = f"Ray and its runners may need {_size(_ENOUGH)}"
+        yield _warn_if(free_bytes < _ENOUGH, f"{_size(free_bytes)} of memory free", why)
+    if os.access(here := Path.cwd(), os.W_OK):
+        free, why = shutil.disk_usage(here).free, "Ray needs some for its logs, a run for its checkpoints"
+        yield _warn_if(free < _ENOUGH, f"{_size(free)} of disk free in {here}", why)
+    else:
+        yield Finding("fail", f"{here} cannot be written to: give --run-dir, or go elsewhere")
 
 
-def _python() -> Finding:
-    version = f"Python {platform.python_version()}"
-    if tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON:
-        return Finding("warn", f"{version}: distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}")
-    return Finding("ok", version)
+def _warn_if(is_bad: bool, text: str, why: str) -> Finding:
+    return Finding("warn", f"{text}: {why}") if is_bad else Finding("ok", text)
+
+
+def _size(number: int) -> str:
+    return f"{number / _GIB:.1f} GiB" if number >= _GIB else f"{number / 2**20:.0f} MiB"
 
 
 def _requirements() -> dict[str, SpecifierSet]:
@@ -96,48 +108,6 @@ def examine_package(name: str, needed: SpecifierSet) -> Finding:
     return Finding("ok", f"{name} {version}")
 
 
-def _cpus(usable: int) -> Finding:
-    if usable == 1:
-        return Finding("warn", "1 CPU: runners would only take turns with the learner")
-    return Finding("ok", f"{usable} CPUs")
-
-
-def _memory(free: int | None) -> Finding:
-    if free is None:
-        return Finding("ok", "free memory: not known on this system")
-    text = f"{_size(free)} of memory free"
-    if free < _ENOUGH_MEMORY:
-        return Finding("warn", f"{text}: Ray and its runners may need {_size(_ENOUGH_MEMORY)}")
-    return Finding("ok", text)
-
-
-def _disk(directory: Path) -> Finding:
-    if not os.access(directory, os.W_OK):
-        return Finding("fail", f"{directory} cannot be written to: give --run-dir, or go elsewhere")
-    free = shutil.disk_usage(directory).free
-    text = f"{_size(free)} of disk free in {directory}"
-    if free < _ENOUGH_DISK:
-        return Finding("warn", f"{text}: Ray needs some for its logs, a run for its checkpoints")
-    return Finding("ok", text)
-
-
-def _size(number: int) -> str:
-    return f"{number / _GIB:.1f} GiB" if number >= _GIB else f"{number / _MIB:.0f} MiB"
-
-
-def _cluster(address: str) -> tuple[Finding, int | None]:
-    """Whether it answers, and its CPUs if it does."""
-    from distpg.on_ray.cluster import ray_cluster
-
-    try:
-        check_answers(address)  # Ray itself tries for minutes where nobody does
-        with ray_cluster(address) as cluster:
-            text = f"the Ray cluster at {address} has {cluster.num_cpus} CPUs"
-            return Finding("ok", text), cluster.num_cpus
-    except (ClusterError, ConfigError) as error:
-        return Finding("fail", f"{error.message}. {error.hint}"), None
-
-
 def _examine_environment(
     spec: EnvSpec, num_cpus: int, free_bytes: int | None, address: str | None
 ) -> Iterator[Finding]:
@@ -148,7 +118,10 @@ def _examine_environment(
         yield Finding("fail", f"{error.message}. {error.hint}")
         return
     verdict = examine(spec)
-    yield from _trust(spec.env_id, verdict)
+    if not verdict.causes:
+        yield Finding("ok", f"{spec.env_id} is reproducible: a function of its seed and actions")
+    for cause in verdict.causes:
+        yield _examine_cause(spec.env_id, cause, verdict.details)
     if "unchecked" in verdict.causes:
         return  # an environment that ends its process would end this one
     try:
@@ -158,20 +131,14 @@ def _examine_environment(
         yield Finding("fail", f"{spec.env_id} fails under random actions: {line}")
         return
     yield Finding("ok", f"{spec.env_id} makes {speed.steps / speed.seconds:,.0f} steps/s, without a policy")
-    advice = recommend(speed, num_cpus, free_bytes)
-    for line in in_words(speed, advice, num_cpus, address):
+    for line in in_words(speed, recommend(speed, num_cpus, free_bytes), num_cpus, address):
         yield Finding("ok", line)
 
 
-def _trust(env_id: str, verdict: Verdict) -> Iterator[Finding]:
-    if not verdict.causes:
-        yield Finding("ok", f"{env_id} is reproducible: a function of its seed and actions")
-    for cause in verdict.causes:
-        if cause == "unchecked":
-            yield Finding("fail", f"{env_id} could not be checked: {verdict.details}")
-        elif cause == "reset":
-            yield Finding("warn", f"{env_id} depends on {CAUSES[cause]}; --env-reuse auto sees to it")
-        elif cause == "hash":
-            yield Finding("warn", f"{env_id} depends on {CAUSES[cause]}; without runners set it to 0")
-        else:
-            yield Finding("fail", f"{env_id} is not reproducible: it depends on {CAUSES[cause]}")
+def _examine_cause(env_id: str, cause: str, details: str | None) -> Finding:
+    if cause == "unchecked":
+        return Finding("fail", f"{env_id} could not be checked: {details}")
+    cures = {"reset": "--env-reuse auto sees to it", "hash": "without runners set it to 0"}
+    if cause in cures:
+        return Finding("warn", f"{env_id} depends on {CAUSES[cause]}; {cures[cause]}")
+    return Finding("fail", f"{env_id} is not reproducible: it depends on {CAUSES[cause]}")

@@ -28,16 +28,12 @@ class EvaluateOptions(RunOptions):
     """File for the first episode: .gif or .webp"""
 
 
-def read(arguments: list[str]) -> EvaluateOptions:
-    """The command line."""
+def run(arguments: list[str]) -> int:
+    """Play the episodes and print their returns."""
     options = parse(EvaluateOptions(), "distpg evaluate", arguments)
     if options.greedy and options.sampled:
         raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
-    return options
 
-
-def run(options: EvaluateOptions) -> int:
-    """Play the episodes and print their returns."""
     from distpg.training.evaluation import evaluate
 
     video = Path(options.video) if options.video else None
@@ -46,8 +42,7 @@ def run(options: EvaluateOptions) -> int:
         print(
             f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
             f"{options.num_episodes} episodes\n"
-            f"mean return {result}, "
-            f"from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
+            f"mean return {result}, from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
             f"mean length {result.lengths.mean():.1f}"
         )
     return 0

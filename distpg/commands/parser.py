@@ -1,7 +1,7 @@
 """Between the ``tyro`` parser and our own conventions: how values are written, and errors as two lines.
 
 ``tyro`` splits the command line and prints the help. Words become values by :func:`read_word`, which leaves
-a wrong one as it is, so that ``TrainConfig`` and :func:`check_type` refuse it as they do a file's.
+a wrong one as it is, so that ``TrainConfig`` and :func:`check_option` refuse it as they do a file's.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import tyro
 
 from distpg.config.option_types import (
     Option,
-    check_range,
-    check_type,
+    check_option,
     describe_type,
     expand_home,
     is_a,
@@ -82,10 +81,9 @@ def parse(
     for field in dataclasses.fields(options):
         name, value = field.name, getattr(options, field.name)
         option = known.get(option_name(name))  # None: an argument, or TrainConfig, which has checked itself
-        if option is not None and not _is_text(option.type):  # texts are checked by whoever opens them
-            check_type(name, value, option.type)
-        if option is not None and option.range is not None:
-            check_range(name, value, option.range, f"{program} --help lists its options with their defaults.")
+        # Texts are checked by whoever opens them.
+        if option is not None and str not in (option.type, *typing.get_args(option.type)):
+            check_option(name, value, option, f"{program} --help lists its options with their defaults.")
         if name in _ARGUMENTS and not value:
             raise ConfigError(f"{program} needs a run directory", f"Example: {program} runs/CartPole-v1-0-…")
         if name in _PATHS and value is not None:
@@ -102,23 +100,13 @@ def _named_options(options: Any) -> Iterator[tuple[str, Option]]:
             yield option_name(name), option
 
 
-def _is_text(expected: Any) -> bool:
-    return str in (expected, *typing.get_args(expected))
-
-
 def _is_list(expected: Any) -> bool:
     return typing.get_origin(expected) is tuple
 
 
 def _check_values_are_there(known: dict[str, Option], arguments: Sequence[str]) -> None:
-    """Whether each option that needs a value is followed by one; -inf is no option, nor is -1.
-
-    Raises:
-        ConfigError: One is not.
-    """
-    words = list(arguments)
-    if "--" in words:  # the others are no options
-        del words[words.index("--") :]
+    """Refuse an option without the value that it needs; -inf is no option, nor is -1."""
+    words = list(itertools.takewhile(lambda word: word != "--", arguments))  # the others are no options
     for word, following in itertools.pairwise([*words, "--"]):
         option = known.get(word.replace("_", "-"))
         if option is None or option.type is bool or _is_list(option.type):
@@ -130,22 +118,23 @@ def _check_values_are_there(known: dict[str, Option], arguments: Sequence[str]) 
 def _value_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     """How values are written and shown: lists word by word, objects as JSON, None as ``none``."""
     expected: Any = info.type
-    origin = typing.get_origin(expected)
-    if origin not in _ORIGINS and expected not in (int, float, str, type(None)):
+    if typing.get_origin(expected) not in _ORIGINS and expected not in (int, float, str, type(None)):
         return None  # a flag, a group of options, or what tyro asks for beside types
-    item = typing.get_args(expected)[0] if _is_list(expected) else expected
-
-    def read(words: list[str]) -> Any:
-        values = tuple(read_word(word, item) for word in words)
-        return values if _is_list(expected) else values[0]
-
-    metavar = _metavar(item)
+    if not _is_list(expected):
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=_metavar(expected),
+            instance_from_str=lambda words: read_word(words[0], expected),
+            is_instance=lambda value: is_a(value, expected),
+            str_from_instance=lambda value: [_written(value)],
+        )
+    item = typing.get_args(expected)[0]
     return tyro.constructors.PrimitiveConstructorSpec(
-        nargs="*" if _is_list(expected) else 1,
-        metavar=f"[{metavar} [{metavar} ...]]" if _is_list(expected) else metavar,
-        instance_from_str=read,
+        nargs="*",
+        metavar=f"[{_metavar(item)} [{_metavar(item)} ...]]",
+        instance_from_str=lambda words: tuple(read_word(word, item) for word in words),
         is_instance=lambda value: is_a(value, expected),
-        str_from_instance=lambda value: [*map(_written, value)] if _is_list(expected) else [_written(value)],
+        str_from_instance=lambda value: [*map(_written, value)],
     )
 
 
@@ -156,16 +145,12 @@ def _metavar(expected: Any) -> str:
     if typing.get_origin(expected) is Literal:
         return "{" + ",".join(arguments) + "}"
     if arguments:  # alternatives, none first
-        return "|".join(
-            _metavar(argument) for argument in sorted(arguments, key=lambda a: a is not type(None))
-        )
+        return "|".join(map(_metavar, sorted(arguments, key=lambda kind: kind is not type(None))))
     return "none" if expected is type(None) else expected.__name__.upper()
 
 
 def _written(value: object) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return "none" if value is None else str(value)
+    return json.dumps(value) if isinstance(value, dict) else "none" if value is None else str(value)
 
 
 def _unknown(token: str, known: list[str]) -> ConfigError:

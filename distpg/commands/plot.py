@@ -22,21 +22,17 @@ class PlotOptions(Verbosity):
     """Directory for the figures; default: the run's own, or for several runs the working directory"""
 
 
-def read(arguments: list[str]) -> PlotOptions:
-    """The command line."""
-    return parse(PlotOptions(), "distpg plot", arguments)
-
-
-def run(options: PlotOptions) -> int:
+def run(arguments: list[str]) -> int:
     """Draw the figures and print where they are."""
+    options = parse(PlotOptions(), "distpg plot", arguments)
+
     from distpg.runs.plots import plot_runs
 
     runs = [Path(run) for run in options.runs]
     output = Path(options.output) if options.output else runs[0] if len(runs) == 1 else Path()
     if not output.is_dir():
-        raise RunDirectoryError(
-            f"{output} is not a directory", "Check the path, or make the directory first."
-        )
+        hint = "Check the path, or make the directory first."
+        raise RunDirectoryError(f"{output} is not a directory", hint)
     plot_runs(runs, output)
     if not options.quiet:
         print(f"{output / 'learning_curve.png'}\n{output / 'variance.png'}")

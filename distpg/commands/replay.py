@@ -22,13 +22,9 @@ class ReplayOptions(RunOptions):
     """File for the episode: .gif or .webp"""
 
 
-def read(arguments: list[str]) -> ReplayOptions:
-    """The command line."""
-    return parse(ReplayOptions(), "distpg replay", arguments)
-
-
-def run(options: ReplayOptions) -> int:
+def run(arguments: list[str]) -> int:
     """Play the episode, and print how it compares."""
+    options = parse(ReplayOptions(), "distpg replay", arguments)
     if options.episode is None:
         raise ConfigError("distpg replay needs --episode", "Example: distpg replay RUN --episode 0")
 

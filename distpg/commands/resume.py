@@ -26,23 +26,15 @@ class ResumeOptions(RunOptions):
     training: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
 
 
-def read(arguments: list[str]) -> ResumeOptions:
-    """The command line; the run's own options are the defaults, so those not given stay as they were."""
-    run = _run_among(arguments)
-    base = TrainConfig() if run is None else load_run_config(run)
-    return parse(ResumeOptions(training=base), "distpg resume", arguments)
-
-
-def _run_among(arguments: list[str]) -> Path | None:
-    """The run directory among the arguments, wherever it stands; None to let the parser complain."""
+def run(arguments: list[str]) -> int:
+    """Go on with the run, and show the course and the outcome."""
+    # The run, wherever it stands: its own options are the defaults, so those not given stay as they were.
     words = [expand_home(word) for word in arguments if not word.startswith("-")]
     # Path.is_dir raises for names that are too long.
-    found = [Path(word) for word in words if os.path.isdir(word)]  # noqa: PTH112
-    return found[0] if found else None
+    found = next((word for word in words if os.path.isdir(word)), None)  # noqa: PTH112
+    base = TrainConfig() if found is None else load_run_config(Path(found))
+    options = parse(ResumeOptions(training=base), "distpg resume", arguments)
 
-
-def run(options: ResumeOptions) -> int:
-    """Go on with the run, and show the course and the outcome."""
     from distpg.training.resume import resume
 
     follow(options.quiet, lambda listeners: resume(options.run, listeners, **vars(options.training)))

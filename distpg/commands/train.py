@@ -31,17 +31,14 @@ class TrainOptions(Verbosity, Origin):
     training: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
 
 
-def read(arguments: list[str]) -> TrainOptions:
-    """The command line, over a preset and a config file that it names."""
+def run(arguments: list[str]) -> int:
+    """Train over a preset and a config file, if they are named, and show the course and the outcome."""
     origin = parse(Origin(), "distpg train", arguments, ignore_others=True)
     base = None if origin.preset is None else preset(origin.preset)
     if origin.config is not None:
         base = load_config_file(origin.config, base)
-    return parse(TrainOptions(training=base or TrainConfig()), "distpg train", arguments)
+    options = parse(TrainOptions(training=base or TrainConfig()), "distpg train", arguments)
 
-
-def run(options: TrainOptions) -> int:
-    """Train, and show the course and the outcome."""
     from distpg.training.trainer import train
 
     follow(options.quiet, lambda listeners: train(options.training, listeners))

@@ -32,24 +32,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# Values that options had in earlier versions, and what means the same now.
-_FORMERLY = {("env_reuse", "task"): "episode"}
-
-
 def in_present_terms(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options as an earlier version may have written them, as this one writes them."""
-    return {
-        name: _FORMERLY.get((name, value), value) if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+    return {**values, "env_reuse": "episode"} if values.get("env_reuse") == "task" else dict(values)
 
 
 def preset(name: object) -> TrainConfig:
-    """The configuration of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """The configuration of that name (ConfigError: there is none)."""
     if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(f"--preset cannot be {name!r}", f"It takes {' or '.join(PRESETS)}.")
     return TrainConfig(**PRESETS[name])
@@ -63,7 +52,6 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
     """
-    known = [option.name for option in fields(TrainConfig)]
     changes: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
@@ -73,11 +61,12 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
     named = changes.pop("preset", None)
     if base is None:
         base = TrainConfig() if named is None else preset(named)
-    for key in changes:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
+    known = [option.name for option in fields(TrainConfig)]
+    for name in changes:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else OPTIONS_HELP
-            raise ConfigError(f"{source}: there is no option {key!r}", hint)
+            raise ConfigError(f"{source}: there is no option {name!r}", hint)
     try:
         return replace(base, **in_present_terms(changes))
     except ConfigError as error:
@@ -93,28 +82,21 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
     import yaml
 
     try:
+        with Path(path).open("rb") as file:  # which may be a pipe or a device, and so may never end
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES // 1024} KiB")
         # Nearly all JSON is YAML, so this reads a run's config.json too.
-        values = yaml.load(_read_text(Path(path)), _loader())
+        values = yaml.load(content.decode("utf-8"), _loader())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}", "Check the path given to --config.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"{path} is not YAML: {line}", "Write one `option: value` a line.") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
+    if not isinstance(values, (dict, type(None))):
         raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
-    return config_from_mapping(values, base, str(path))
-
-
-def _read_text(path: Path) -> str:
-    """The file, which may be a pipe or a device, and so may never end."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"it is larger than {_MAX_BYTES // 1024} KiB")
-    return content.decode("utf-8")
+    return config_from_mapping(values or {}, base, str(path))
 
 
 def _loader() -> Any:

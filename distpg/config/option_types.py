@@ -18,10 +18,8 @@ from typing import Any, Literal
 
 from distpg.errors import ConfigError
 
-# Deeper than any environment's arguments; structures that contain themselves end here.
-_MAX_DEPTH = 100
-# Characters of a wrong value that are repeated to the user.
-_MAX_SHOWN = 200
+_MAX_DEPTH = 100  # deeper than any environment's arguments; structures that contain themselves end here
+_MAX_SHOWN = 200  # characters of a wrong value that are repeated to the user
 OPTIONS_HELP = "distpg train --help lists every option with its default."
 
 
@@ -44,9 +42,8 @@ class Range:
     above: bool = False
 
     def __contains__(self, value: float) -> bool:
-        if self.low is not None and (value <= self.low if self.above else value < self.low):
-            return False
-        return self.high is None or value <= self.high
+        is_low = self.low is not None and (value <= self.low if self.above else value < self.low)
+        return not is_low and (self.high is None or value <= self.high)
 
     def __str__(self) -> str:
         if self.above:
@@ -79,10 +76,9 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
     """The options that are fields of a dataclass, by name."""
     hints = typing.get_type_hints(cls, include_extras=True)
     found = {}
-    for field in fields(cls):
-        hint = hints[field.name]
-        marks = getattr(hint, "__metadata__", ())
-        found[field.name] = Option(
+    for name in (field.name for field in fields(cls)):
+        hint, marks = hints[name], getattr(hints[name], "__metadata__", ())
+        found[name] = Option(
             typing.get_args(hint)[0] if marks else hint,
             next((mark for mark in marks if isinstance(mark, Range)), None),
             next((mark for mark in marks if isinstance(mark, OnResume)), OnResume.FIXED),
@@ -91,10 +87,7 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def read_word(word: str, expected: Any) -> Any:
-    """A word of the command line as a value of a type; the word itself where it is none.
-
-    So a wrong word is refused where a wrong value of a file is, by :func:`check_type`.
-    """
+    """A word of the command line as a value of a type; itself if it is none, for check_option to refuse."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and word.lower() == "none":
@@ -111,28 +104,15 @@ def read_word(word: str, expected: Any) -> Any:
         return word
 
 
-def check_type(name: str, value: object, expected: Any) -> None:
-    """Whether an option's value is of its type.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if not is_a(value, expected):
+def check_option(name: str, value: object, option: Option, hint: str = OPTIONS_HELP) -> None:
+    """Whether an option's value is of its type, and its numbers in their range (ConfigError: it is not)."""
+    if not is_a(value, option.type):
         shown = repr(list(value) if isinstance(value, tuple) else value)
-        if len(shown) > _MAX_SHOWN:
-            shown = f"{shown[:_MAX_SHOWN]}…"
-        raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(expected)}.")
-
-
-def check_range(name: str, value: object, allowed: Range, hint: str = OPTIONS_HELP) -> None:
-    """Whether an option's value, where it has numbers, has them in its range.
-
-    Raises:
-        ConfigError: It has not.
-    """
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, (int, float)) and number not in allowed:
-            raise ConfigError(f"{option_name(name)} must be {allowed}, not {number}", hint)
+        shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+        raise ConfigError(f"{option_name(name)} cannot be {shown}", f"It takes {describe_type(option.type)}.")
+    for number in value if isinstance(value, (tuple, list)) else (value,):
+        if option.range is not None and isinstance(number, (int, float)) and number not in option.range:
+            raise ConfigError(f"{option_name(name)} must be {option.range}, not {number}", hint)
 
 
 def is_a(value: object, expected: Any) -> bool:
@@ -171,9 +151,7 @@ def _is_json(value: object, depth: int = 0) -> bool:
         return all(isinstance(key, str) and _is_json(item, depth + 1) for key, item in value.items())
     if isinstance(value, list):
         return all(_is_json(item, depth + 1) for item in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, (str, int))
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, (str, int, type(None)))
 
 
 def describe_type(expected: Any) -> str:
@@ -184,8 +162,7 @@ def describe_type(expected: Any) -> str:
     if origin is Literal:
         return " or ".join(arguments)
     if origin is tuple:
-        kind = arguments[0]
-        return "a list of whole numbers" if kind is int else f"a list of {describe_type(kind)}"
+        return "a list of " + ("whole numbers" if arguments[0] is int else describe_type(arguments[0]))
     if origin is dict:
         return "a JSON object, in a shell '{\"name\": 1}'"
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}

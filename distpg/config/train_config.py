@@ -11,8 +11,7 @@ from distpg.config.option_types import (
     LIMIT,
     OnResume,
     Range,
-    check_range,
-    check_type,
+    check_option,
     expand_home,
     option_name,
     options_of,
@@ -130,15 +129,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, option in options_of(TrainConfig).items():
-            check_type(name, getattr(self, name), option.type)
+            check_option(name, getattr(self, name), option)
         # Lists come from YAML and JSON.
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         for name in ("run_dir", "record_dispatch"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expand_home(path))
-        for name, option in options_of(TrainConfig).items():
-            if option.range is not None:
-                check_range(name, getattr(self, name), option.range)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -211,18 +207,12 @@ def config_to_json(config: TrainConfig) -> str:
 
 
 def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
-    """One 64th of an iteration, 1 to 64.
-
-    From the configuration alone: the size decides which episodes share a forward pass, and so may not
-    depend on how many runners there are.
-    """
+    """One 64th of an iteration, 1 to 64: of no runners' number, as it decides who shares a forward pass."""
     return min(64, max(1, episodes_per_iteration // 64))
 
 
 def resolve_config(
-    config: TrainConfig,
-    reward_threshold: float | None,
-    env_reuse: Literal["always", "episode"] = "always",
+    config: TrainConfig, reward_threshold: float | None, env_reuse: Literal["always", "episode"] = "always"
 ) -> TrainConfig:
     """``config`` with every ``auto`` that does not depend on the machine replaced by its value.
 
@@ -230,18 +220,16 @@ def resolve_config(
         reward_threshold: What the environment calls solved.
         env_reuse: How the environment may be reused.
     """
-    changes: dict[str, Any] = {}
-    if config.episodes_per_task == "auto":
-        changes["episodes_per_task"] = automatic_episodes_per_task(config.episodes_per_iteration)
-    if config.stop_return == "auto":
-        changes["stop_return"] = reward_threshold
-    if config.max_env_steps == "auto":
-        changes["max_env_steps"] = 1_000_000 if config.max_iterations is None else None
-    if config.sampler == "auto":
-        changes["sampler"] = "gymnasium"
-    if config.env_reuse == "auto":
-        changes["env_reuse"] = env_reuse
-    return replace(config, **changes)
+    automatic: dict[str, Any] = {
+        "episodes_per_task": automatic_episodes_per_task(config.episodes_per_iteration),
+        "stop_return": reward_threshold,
+        "max_env_steps": 1_000_000 if config.max_iterations is None else None,
+        "sampler": "gymnasium",
+        "env_reuse": env_reuse,
+    }
+    return replace(
+        config, **{name: value for name, value in automatic.items() if getattr(config, name) == "auto"}
+    )
 
 
 def automatic_num_env_runners(num_cpus: int, num_tasks: int) -> int:

@@ -28,9 +28,8 @@ class Admission:
         if numerics != self._numerics and was_pinned_late():
             # Not the runners' fault: they agree with one another, and with processes that begin with distpg.
             self._numerics = numerics
-            self._on_event(
-                NotReproducible("NumPy or torch was imported before distpg, which pins their arithmetic")
-            )
+            why = "NumPy or torch was imported before distpg, which pins their arithmetic"
+            self._on_event(NotReproducible(why))
         if version != __version__:
             return f"it has distpg {version}, this process {__version__}"
         if numerics != self._numerics:

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from distpg.errors import ClusterError, ConfigError, DistpgError
-from distpg.on_ray.address import can_grow, version_problem
+from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
-from distpg.on_ray.token import TOKEN_HINT
 from distpg.system.numerics import numerics_environment
 from distpg.system.temporary import temporary_directory
 
 # Ray keeps results larger than 100 KB in shared memory. Batches are read at once, so little is enough.
 _OBJECT_STORE_BYTES = 256 * 2**20
 _RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
+
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 # Ray makes its workers nice (15). Where all cores are in use, those that wake from a wait then stand behind
 # everything else, and two that compute are less than twice as fast as one.
@@ -74,18 +75,13 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
     _keep_quiet()
     with contextlib.ExitStack() as stack:
         # In this order, so that Ray has ended when its files are removed.
-        own = None if address is not None else stack.enter_context(_own_directory())
+        own = _own_directory(stack) if address is None else None
         stack.callback(ray.shutdown)
         try:
             if own is not None:
                 _start(own)
             else:
-                ray.init(
-                    address=address,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    runtime_env=_runtime_env(shipment),
-                )
+                ray.init(address, runtime_env=_runtime_env(shipment), **_QUIET)
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
         yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
@@ -96,61 +92,60 @@ def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": _RUNNER_ENVIRONMENT}
     if shipment is None:
         return environment
-    what = {"py_modules": [shipment.path]} if shipment.is_module_alone else {"working_dir": shipment.path}
-    return {**environment, **what, "excludes": list(NOT_SHIPPED)}
+    environment["excludes"] = list(NOT_SHIPPED)
+    if shipment.why_module_alone is None:
+        return environment | {"working_dir": shipment.path}
+    return environment | {"py_modules": [shipment.path]}
 
 
 def _keep_quiet() -> None:
-    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line."""
+    """Ray prints pages about each worker that dies, over the live display. distpg says it in a line.
+
+    Nor may it take SIGTERM for itself, and end the process with that signal's number.
+    """
+    import ray._private.utils as utils
     import ray._private.worker as worker
 
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = lambda *args, **kwargs: None
-    # Nor may it take SIGTERM for itself, and end the process with that signal's number.
-    import ray._private.utils as utils
-
-    if hasattr(utils, "set_sigterm_handler"):
-        utils.set_sigterm_handler = lambda handler: None
+    for module, name in ((worker, "print_to_stdstream"), (utils, "set_sigterm_handler")):
+        if hasattr(module, name):
+            setattr(module, name, lambda *args, **kwargs: None)
 
 
 def _start(directory: Path) -> None:
     """Start a cluster whose files are in ``directory``; the callback that ends it is in place."""
     import ray
 
-    with _environment({**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}):
+    # Processes that Ray starts inherit these; this process gets its own values back.
+    variables = {**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
             configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(directory),
+            **_QUIET,
         )
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
-@contextlib.contextmanager
-def _own_directory() -> Iterator[Path]:
-    """A directory for the files of a cluster.
-
-    Raises:
-        ClusterError: It cannot be made.
-    """
+def _own_directory(stack: contextlib.ExitStack) -> Path:
+    """A directory for a cluster's files, as long as ``stack`` is open (ClusterError: it cannot be made)."""
     try:
         usual = tempfile.gettempdir()
         parent = Path(usual if len(os.fsencode(usual)) <= _LONGEST_PARENT else "/tmp")
-        directory = temporary_directory("distpg-ray-", parent)
-        path = directory.__enter__()
+        return stack.enter_context(temporary_directory("distpg-ray-", parent))
     except OSError as error:
         raise ClusterError(
             f"Ray has no room for its files: {error.strerror}: {error.filename}",
             "Make room in the directory for temporary files, or name another one by TMPDIR.",
         ) from error
-    try:
-        yield path
-    finally:
-        directory.__exit__(None, None, None)
 
 
 def num_cpus() -> int:
@@ -172,16 +167,15 @@ def _autoscaler_status() -> bytes | None:
 
 def _why_not(address: str | None, error: Exception) -> DistpgError:
     """What to tell a user whose cluster did not come."""
-    if address is not None and (problem := version_problem(str(error))) is not None:
-        return ConfigError(*problem)
     line = " ".join(str(error).split())[:300]
-    if address is not None and "authenticat" in line.lower():
-        return ClusterError(
-            f"the cluster at {address} demands its token: {line}",
-            TOKEN_HINT,
-        )
-    what = "Ray could not be started" if address is None else f"no Ray cluster answers at {address}"
-    return ClusterError(f"{what}: {line}", "Try --num-env-runners 0, which needs no Ray.")
+    hint = "Try --num-env-runners 0, which needs no Ray."
+    if address is None:
+        return ClusterError(f"Ray could not be started: {line}", hint)
+    if (problem := version_problem(str(error))) is not None:
+        return ConfigError(*problem)
+    if "authenticat" in line.lower():
+        return ClusterError(f"the cluster at {address} demands its token: {line}", TOKEN_HINT)
+    return ClusterError(f"no Ray cluster answers at {address}: {line}", hint)
 
 
 def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float) -> float:
@@ -190,18 +184,3 @@ def cpus_per_env_runner(cluster: RayCluster, num_env_runners: int, asked: float)
     Ray places no actor that does not fit, so on a cluster started here runners share what there is.
     """
     return min(1.0, cluster.num_cpus / num_env_runners) if cluster.is_own else asked
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    # Processes that Ray starts inherit these; this process gets its own values back.
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -25,13 +25,10 @@ class RayMetrics:
     """Publishes a run's figures as ``ray_distpg_<figure>{run="..."}``, about once a second."""
 
     def __init__(self, run: str) -> None:
-        self._gauges = {
-            name: Gauge(f"distpg_{name}", description=description, tag_keys=("run",))
-            for name, description in _FIGURES.items()
-        }
-        for gauge in self._gauges.values():
-            gauge.set_default_tags({"run": run})
-        self._next = 0.0
+        self._next, self._gauges = 0.0, {}
+        for name, description in _FIGURES.items():
+            self._gauges[name] = Gauge(f"distpg_{name}", description=description, tag_keys=("run",))
+            self._gauges[name].set_default_tags({"run": run})
 
     def publish(self, metrics: Mapping[str, Any]) -> None:
         """Tell the cluster of an iteration, unless it was told a moment ago."""

@@ -24,21 +24,13 @@ class Shipment:
     path: str
     why_module_alone: str | None = None
 
-    @property
-    def is_module_alone(self) -> bool:
-        """Whether it is a module, and not the working directory."""
-        return self.why_module_alone is not None
-
     def advice(self) -> list[Advice]:
         """What a user should know who expects the working directory to arrive."""
         if self.why_module_alone is None:
             return []
-        return [
-            Advice(
-                f"runners get only {Path(self.path).name}: the working directory {self.why_module_alone}",
-                "Where it imports more from there, start distpg in a directory that has only what is needed.",
-            )
-        ]
+        why = f"runners get only {Path(self.path).name}: the working directory {self.why_module_alone}"
+        hint = "Where it imports more from there, start distpg in a directory that has only what is needed."
+        return [Advice(why, hint)]
 
 
 def shipment_of(env_id: str) -> Shipment | None:
@@ -87,14 +79,9 @@ def _holds_more_than(directory: Path, limit: int) -> bool:
             raise _TooMuchError
 
     nobody = logging.Logger("silent", logging.CRITICAL + 1)
+    excludes = [_get_excludes(directory, list(NOT_SHIPPED))]
     try:
-        _dir_travel(
-            directory,
-            [_get_excludes(directory, list(NOT_SHIPPED))],
-            add,
-            include_gitignore=True,
-            logger=nobody,
-        )
+        _dir_travel(directory, excludes, add, include_gitignore=True, logger=nobody)
     except _TooMuchError:
         return True
     except OSError:  # a file that is gone, or a directory that may not be read: Ray will say so

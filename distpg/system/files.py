@@ -14,11 +14,7 @@ from distpg.errors import StorageError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is seen either whole or not at all, even after a power cut.
-
-    Raises:
-        StorageError: The disk is full, read-only or gone.
-    """
+    """Write a file that is seen whole or not at all, even after a power cut (StorageError: it cannot be)."""
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
         write_durably(temporary, content)
@@ -45,9 +41,8 @@ def sync_directory(path: Path) -> None:
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """What to tell a user whose run directory cannot be written any more."""
-    return StorageError(
-        f"cannot write {path}: {error.strerror or error}", "Make room, or make the directory writable again."
-    )
+    hint = "Make room, or make the directory writable again."
+    return StorageError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -20,14 +21,17 @@ def usable_cpus() -> int:
 
 def hardware_line() -> str:
     """CPU, memory, system, versions and date of this machine."""
-    packages = [f"{name} {version}" for name in _PACKAGES if (version := installed_version(name))]
+    try:
+        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (AttributeError, OSError, ValueError):
+        memory = ""
     facts = [
         cpu_model(),
         f"{usable_cpus()} of {os.cpu_count()} CPUs",
-        _memory(),
+        memory,
         f"{platform.system()} {platform.release()}",
         f"Python {platform.python_version()}",
-        *packages,
+        *(f"{name} {version}" for name in _PACKAGES if (version := installed_version(name))),
         f"{datetime.now(timezone.utc):%Y-%m-%d}",
     ]
     return ", ".join(fact for fact in facts if fact)
@@ -42,29 +46,17 @@ def cpu_model() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _memory() -> str:
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return ""
-    return f"{size / 2**30:.1f} GiB"
-
-
 def free_memory() -> int | None:
     """Bytes that can be had without swapping; of the container, where there is one. None: unknown."""
     found = []
-    try:
+    with contextlib.suppress(OSError):
         pages = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
         found += [int(pages[1]) * 1024] if pages else []
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         # What files take there is given back when memory runs short.
         cached = re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
         used = int((group / "memory.current").read_text()) - (int(cached[1]) if cached else 0)
         found.append(max(0, limit - used))
-    except (OSError, ValueError):
-        pass
     return min(found, default=None)

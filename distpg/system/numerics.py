@@ -14,25 +14,21 @@ import sys
 from importlib import metadata
 
 
-def _numpy_features_above_avx2() -> str:
-    # NumPy 2.4 renamed its dispatch targets, and warns about a name that it does not know.
-    major, minor = (int(part) for part in metadata.version("numpy").split(".")[:2])
-    if (major, minor) >= (2, 4):
-        return "X86_V4 AVX512_ICL AVX512_SPR"
-    return "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
-
-
 def numerics_environment() -> dict[str, str]:
     """Variables that pin math libraries to one thread and, on x86-64, to their AVX2 kernels."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return threads
+    above_avx2 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+    # NumPy 2.4 renamed its dispatch targets, and warns about a name that it does not know.
+    if [int(part) for part in metadata.version("numpy").split(".")[:2]] >= [2, 4]:
+        above_avx2 = "X86_V4 AVX512_ICL AVX512_SPR"
     return threads | {
         "MKL_CBWR": "AVX2",
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "OPENBLAS_CORETYPE": "Haswell",
-        "NPY_DISABLE_CPU_FEATURES": _numpy_features_above_avx2(),
+        "NPY_DISABLE_CPU_FEATURES": above_avx2,
     }
 
 

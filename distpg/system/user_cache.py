@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """``distpg`` in the user's cache directory; on Linux ``XDG_CACHE_HOME`` says which, if it is absolute.
-
-    Raises:
-        RuntimeError: The user has no home directory.
-    """
+    """``distpg`` in the user's cache directory, as XDG_CACHE_HOME says (RuntimeError: there is no home)."""
     import platformdirs
 
     return platformdirs.user_cache_path("distpg")

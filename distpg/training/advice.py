@@ -14,14 +14,10 @@ from distpg.environments.speed import Speed
 from distpg.training.preflight import RUNNER_BYTES
 
 # Of one core, as measured; what matters is their size beside an episode's.
-_ROUND_TRIP_S = 0.002
-"""What Ray adds to an iteration."""
-_DRIVER_S = 0.0006
-"""CPU time that a call costs the driver."""
-_CALL_S = 0.02
-"""Tasks shorter than this travel together."""
-_TICK_S = 0.00003
-"""Forward pass and choice of a built-in policy, for all episodes of a task at once."""
+_ROUND_TRIP_S = 0.002  # what Ray adds to an iteration
+_DRIVER_S = 0.0006  # CPU time that a call costs the driver
+_CALL_S = 0.02  # tasks shorter than this travel together
+_TICK_S = 0.00003  # forward pass and choice of a built-in policy, for all episodes of a task at once
 
 # Below this share of a CPU an environment waits rather than computes, above that it has threads of its own.
 _WAITS, _THREADED = 0.5, 1.5
@@ -71,9 +67,12 @@ def recommend(speed: Speed, num_cpus: float, free_bytes: int | None = None) -> R
     lengths = speed.lengths or (speed.steps,)
     episode_s = float(np.mean(lengths)) * step_s
     share = (speed.cpu_seconds / speed.steps + _TICK_S) / (step_s + _TICK_S)
-    fit, memory = _most_runners(share, num_cpus), (free_bytes or 0) // RUNNER_BYTES
-    is_short = free_bytes is not None and memory < fit
-    number = max(1, memory) if is_short else fit
+    if _WAITS <= share <= _THREADED:
+        fit = automatic_num_env_runners(int(num_cpus), int(num_cpus))
+    else:
+        fit = max(1, int(num_cpus / max(share, _LEAST_SHARE)))
+    memory = fit if free_bytes is None else free_bytes // RUNNER_BYTES
+    number = max(1, min(fit, memory))
     per_task = _episodes_per_task(step_s, episode_s, number)
     # Several tasks a runner, and enough work that Ray's round trip is a small part of it.
     tasks = max(_TASKS_PER_RUNNER, int(np.ceil(4 * _ROUND_TRIP_S / (per_task * episode_s))))
@@ -84,21 +83,13 @@ def recommend(speed: Speed, num_cpus: float, free_bytes: int | None = None) -> R
     return Recommendation(
         cpu_share=share,
         num_env_runners=number if number > 1 else 0,
-        limit="memory" if is_short else "CPUs",
+        limit="memory" if memory < fit else "CPUs",
         episodes_per_task=per_task,
         episodes_per_iteration=per_iteration,
         busy=busy,
         waiting=waiting,
         default_speed_up=default_speed_up,
     )
-
-
-def _most_runners(share: float, num_cpus: float) -> int:
-    if share < _WAITS:
-        return max(1, int(num_cpus / max(share, _LEAST_SHARE)))
-    if share > _THREADED:
-        return max(1, int(num_cpus / share))
-    return automatic_num_env_runners(int(num_cpus), int(num_cpus))
 
 
 def _episodes_per_task(step_s: float, episode_s: float, num_runners: int) -> int:
@@ -147,14 +138,33 @@ def makespan(seconds: Sequence[float], num_runners: int) -> float:
 
 def in_words(speed: Speed, advice: Recommendation, num_cpus: float, address: str | None) -> list[str]:
     """The recommendation in lines of at most 74 characters, with the options as they are typed."""
-    return [
-        _episode_line(speed),
-        *_runner_lines(advice, num_cpus, address),
-        *_size_lines(advice),
-    ]
+    number, per_task, is_memory = advice.num_env_runners, advice.episodes_per_task, advice.limit == "memory"
+    if number == 0:
+        return [
+            _episode_in_words(speed),
+            f"{'little memory' if is_memory else 'one CPU'}: --num-env-runners 0 is as fast as any",
+            f"play side by side: --episodes-per-task {per_task}",
+        ]
+    kind = f"it waits ({100 * advice.cpu_share:.0f} % of a CPU here)"
+    if advice.cpu_share >= _WAITS:
+        kind = "it computes"
+    room = "the free memory" if is_memory else f"the {num_cpus:g} CPUs"
+    lines = [_episode_in_words(speed), f"{kind}: --num-env-runners {number} for {room}"]
+    if address is not None and num_cpus != number:
+        # Rounded down, so that all fit.
+        lines.append(f"so that they fit: --cpus-per-env-runner {int(1000 * num_cpus / number) / 1000:g}")
+    if advice.default_speed_up < _WORTH_IT:
+        default = TrainConfig().episodes_per_iteration
+        lines.append(f"at the default {default} episodes an iteration --num-env-runners 0 is as fast")
+    sizes = f"--episodes-per-iteration {advice.episodes_per_iteration} --episodes-per-task {per_task}"
+    lines.append(f"{sizes}: {100 * advice.busy:.0f} % busy")
+    if advice.waiting > _MUCH_WAITING:
+        waiting = f"{100 * advice.waiting:.0f} %"
+        lines.append(f"lengths differ: {waiting} is waiting; --policy-lag 1 or more fills it")
+    return [*lines, "more episodes an iteration: steadier updates, but fewer for the same steps"]
 
 
-def _episode_line(speed: Speed) -> str:
+def _episode_in_words(speed: Speed) -> str:
     if not speed.lengths:
         return f"no episode of random actions ended in {speed.seconds:.0f} s, {speed.steps:,} steps"
     mean = float(np.mean(speed.lengths))
@@ -162,39 +172,3 @@ def _episode_line(speed: Speed) -> str:
     took = 1000 * mean * speed.seconds / speed.steps
     time = f"{took:,.3g} ms" if took < 1000 else f"{took / 1000:,.3g} s"
     return f"an episode of random actions: {mean:,.1f} steps ({span}), {time}"
-
-
-def _runner_lines(advice: Recommendation, num_cpus: float, address: str | None) -> list[str]:
-    number = advice.num_env_runners
-    if number == 0:
-        why = "one CPU" if advice.limit == "CPUs" else "little memory"
-        return [f"{why}: --num-env-runners 0 is as fast as any"]
-    cpus = f"the {num_cpus:g} CPUs" if advice.limit == "CPUs" else "the free memory"
-    if advice.cpu_share >= _WAITS:
-        lines = [f"it computes: --num-env-runners {number} for {cpus}"]
-    else:
-        lines = [
-            f"it waits ({100 * advice.cpu_share:.0f} % of a CPU here): --num-env-runners {number} for {cpus}"
-        ]
-    if address is not None and (cpus_each := num_cpus / number) != 1:
-        # Rounded down, so that all fit.
-        lines.append(f"so that they fit: --cpus-per-env-runner {int(1000 * cpus_each) / 1000:g}")
-    if advice.default_speed_up < _WORTH_IT:
-        default = TrainConfig().episodes_per_iteration
-        lines.append(f"at the default {default} episodes an iteration --num-env-runners 0 is as fast")
-    return lines
-
-
-def _size_lines(advice: Recommendation) -> list[str]:
-    if advice.num_env_runners == 0:
-        return [f"play side by side: --episodes-per-task {advice.episodes_per_task}"]
-    sizes = (
-        f"--episodes-per-iteration {advice.episodes_per_iteration} "
-        f"--episodes-per-task {advice.episodes_per_task}"
-    )
-    lines = [f"{sizes}: {100 * advice.busy:.0f} % busy"]
-    if advice.waiting > _MUCH_WAITING:
-        waiting = f"{100 * advice.waiting:.0f} %"
-        lines.append(f"lengths differ: {waiting} is waiting; --policy-lag 1 or more fills it")
-    lines.append("more episodes an iteration: steadier updates, but fewer for the same steps")
-    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.seeding import Stream
-from distpg.environments.envs import (
-    env_spec,
-    make_env,
-)
+from distpg.environments.envs import env_spec, make_env
 from distpg.environments.video import Recording
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
@@ -39,16 +37,16 @@ class Evaluation:
         """Mean return."""
         return float(self.returns.mean())
 
-    def __str__(self) -> str:
-        interval = "" if len(self.returns) < 2 else f" ± {self.half_width:.1f} (95 % interval)"
-        return f"{self.mean:.1f}{interval}"
-
     @property
     def half_width(self) -> float:
         """Half the width of the mean's 95 % interval, in normal approximation; NaN for one episode."""
         if len(self.returns) < 2:
             return float("nan")
         return float(1.96 * self.returns.std(ddof=1) / np.sqrt(len(self.returns)))
+
+    def __str__(self) -> str:
+        interval = "" if len(self.returns) < 2 else f" ± {self.half_width:.1f} (95 % interval)"
+        return f"{self.mean:.1f}{interval}"
 
 
 def evaluate(
@@ -82,15 +80,15 @@ def evaluate(
         lambda lane: make_env(spec) if recording is None or lane > 0 else recording.watch(spec),
         prepared.config.env_reuse,
     )
-    returns, lengths = [], []
-    for first in range(0, num_episodes, _EPISODES_PER_TASK):
-        count = min(_EPISODES_PER_TASK, num_episodes - first)
-        played = sampler.sample(first, count, found.learner.weights)
-        returns.append(played.episode_returns)
-        lengths.append(played.lengths)
-        if recording is not None:
-            recording.save()
-            # Where each task has new environments, the next one would be recorded too.
-            recording = None
-    sampler.close()
-    return Evaluation(found.progress.iterations, np.concatenate(returns), np.concatenate(lengths))
+    played = []
+    with contextlib.closing(sampler):
+        for first in range(0, num_episodes, _EPISODES_PER_TASK):
+            count = min(_EPISODES_PER_TASK, num_episodes - first)
+            played.append(sampler.sample(first, count, found.learner.weights))
+            if recording is not None:
+                recording.save()
+                # Where each task has new environments, the next one would be recorded too.
+                recording = None
+    returns = np.concatenate([batch.episode_returns for batch in played])
+    lengths = np.concatenate([batch.lengths for batch in played])
+    return Evaluation(found.progress.iterations, returns, lengths)

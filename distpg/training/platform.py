@@ -40,13 +40,11 @@ def _learner_digest(policy: PolicySpec) -> str:
 
 def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
     """Why a run that goes on here may go on with other bits; None if nothing speaks for it."""
-    changes = [name for name, value in now.items() if before.get(name) != value]
-    if not changes:
-        return None
     words = [
         "another kind of CPU or its kernels"
         if name in ("numerics", "learner")
-        else f"{name} {before.get(name)} before, {now[name]} now"
-        for name in changes
+        else f"{name} {before.get(name)} before, {value} now"
+        for name, value in now.items()
+        if before.get(name) != value
     ]
-    return f"resumed with {'; '.join(words)}"
+    return f"resumed with {'; '.join(words)}" if words else None

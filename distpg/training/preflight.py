@@ -18,52 +18,24 @@ RUNNER_BYTES = 150 * 10**6
 MIN_DISK_BYTES = 64 * 2**20
 
 
-def check_runners_fit(num_cpus: float, cpus_per_runner: float, min_runners: int, can_grow: bool) -> None:
-    """Whether a cluster has the CPUs that the fewest runners ask for; Ray would wait for them for ever.
-
-    Raises:
-        ConfigError: It has not, and cannot grow.
-    """
-    # Ray counts in ten-thousandths of a CPU.
-    fit = int(round(num_cpus * 10_000) // max(1, round(cpus_per_runner * 10_000)))
-    if fit < min_runners and not can_grow:
-        raise ConfigError(
-            f"{min_runners} runners of {cpus_per_runner:g} CPUs do not fit: "
-            f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
-            "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
-        )
-
-
 def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
     """Whether this machine's free memory holds so many runners; None: it does, or nobody knows."""
-    fit = num_runners if free_bytes is None else free_bytes // RUNNER_BYTES
-    if fit >= num_runners:
+    if free_bytes is None or (fit := free_bytes // RUNNER_BYTES) >= num_runners:
         return None
     return Advice(
         f"{num_runners} runners need about {num_runners * RUNNER_BYTES / 1e9:.1f} GB of memory, "
-        f"{(free_bytes or 0) / 1e9:.1f} GB are free",
+        f"{free_bytes / 1e9:.1f} GB are free",
         f"About {fit} fit: --num-env-runners {fit}.",
     )
 
 
-def check_disk(path: Path, free_bytes: int | None = None) -> None:
-    """Whether there is room for a run.
-
-    Args:
-        free_bytes: Room at ``path``; default: what there is.
-
-    Raises:
-        RunDirectoryError: There is too little.
-    """
-    if free_bytes is None:
-        try:
-            usage = shutil.disk_usage(path)
-        except OSError:
-            return
-        if usage.total == 0:
-            return  # a file system that does not say
-        free_bytes = usage.free
-    if free_bytes < MIN_DISK_BYTES:
+def check_disk(path: Path) -> None:
+    """Whether there is room for a run (RunDirectoryError: there is too little)."""
+    try:
+        total, _, free_bytes = shutil.disk_usage(path)
+    except OSError:
+        return
+    if free_bytes < MIN_DISK_BYTES and total > 0:  # 0: a file system that does not say
         raise RunDirectoryError(
             f"{path} has {free_bytes / 2**20:.0f} MiB left, a run needs at least {MIN_DISK_BYTES // 2**20}",
             "Make room, or give a --run-dir on another disk.",
@@ -90,11 +62,7 @@ def _num_tasks(config: TrainConfig, episodes: int) -> int:
 
 
 def check_address(config: TrainConfig) -> None:
-    """Whether a cluster is at the configuration's address, and takes this process in.
-
-    Raises:
-        ConfigError: There is none, or it does not.
-    """
+    """Whether a cluster is at the configuration's address and takes this process in (ConfigError: no)."""
     if config.address is not None:
         check_answers(config.address)
 
@@ -121,7 +89,6 @@ def check_cluster(
     """What can be known when the cluster is there, and no runner yet.
 
     Args:
-        num_cpus: CPUs of the cluster.
         is_own: Whether this process started it, so that it is this machine.
         can_grow: Whether it adds nodes by itself.
 
@@ -132,9 +99,14 @@ def check_cluster(
         fewest = config.min_env_runners
         if config.num_env_runners == "auto":  # never more than there are tasks
             fewest = min(fewest, _num_tasks(config, config.episodes_per_iteration))
-        check_runners_fit(num_cpus, config.cpus_per_env_runner, fewest, can_grow)
-    found = (
-        check_memory(free_memory(), num_runners) if is_own else None,
-        check_enough_tasks(config, num_runners),
-    )
-    return [advice for advice in found if advice is not None]
+        # Ray counts in ten-thousandths of a CPU, and would wait for ever for what does not fit.
+        each = config.cpus_per_env_runner
+        fit = int(round(num_cpus * 10_000) // max(1, round(each * 10_000)))
+        if fit < fewest and not can_grow:
+            raise ConfigError(
+                f"{fewest} runners of {each:g} CPUs do not fit: "
+                f"the cluster has {num_cpus:g} CPUs, enough for {fit}",
+                "Lower --min-env-runners or --cpus-per-env-runner (fractions are allowed), or add nodes.",
+            )
+    memory = check_memory(free_memory(), num_runners) if is_own else None
+    return [advice for advice in (memory, check_enough_tasks(config, num_runners)) if advice is not None]

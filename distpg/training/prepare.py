@@ -54,33 +54,21 @@ def prepare(config: TrainConfig) -> Prepared:
     policy = policy_spec(config, env.observation_size, env.num_actions)
     verdict = verdict_of(spec) if config.env_reuse == "auto" else Verdict()
     resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
-    return Prepared(resolved, env, policy, _events_of(verdict, config.num_env_runners == 0))
+    runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
+    why = verdict.why_not_reproducible(runners_hash_seed)
+    events: list[Event] = [] if why is None else [NotReproducible(why)]
+    if verdict.details is not None:
+        events.append(EnvNotChecked(verdict.details))
+    return Prepared(resolved, env, policy, tuple(events))
 
 
 def prepared_run(run: Path) -> Prepared:
-    """What a run was prepared to.
-
-    Raises:
-        RunDirectoryError: This is not a run directory.
-        ConfigError: As :func:`prepare`.
-    """
+    """What a run was prepared to (RunDirectoryError: this is not a run directory; else as prepare)."""
     return prepare(load_run_config(run))
 
 
-def _events_of(verdict: Verdict, in_this_process: bool) -> tuple[Event, ...]:
-    why = verdict.why_not_reproducible(os.environ.get("PYTHONHASHSEED") if in_this_process else "0")
-    found: list[Event] = [] if why is None else [NotReproducible(why)]
-    if verdict.details is not None:
-        found.append(EnvNotChecked(verdict.details))
-    return tuple(found)
-
-
 def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
-    """The policy that a configuration asks for.
-
-    Raises:
-        ConfigError: A polynomial of this degree would have too many terms.
-    """
+    """The policy that a configuration asks for (ConfigError: a polynomial would have too many terms)."""
     if config.policy == "mlp":
         return PolicySpec(observation_size, num_actions, config.hidden_sizes)
     degree = config.degree if config.policy == "polynomial" else 1

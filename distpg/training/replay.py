@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
-from distpg.core.tasks import Task
 from distpg.environments.envs import Env, env_spec, make_env
 from distpg.environments.video import Recording
 from distpg.errors import ConfigError, ReplayError
@@ -92,19 +92,22 @@ def replay(
     iteration = episode // config.episodes_per_iteration
     (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
     weights = _weights_after(task.weights_seq_no, run, prepared, iteration, on_progress)
+    lane = episode - task.first_episode
 
-    def make(lane: int) -> Env:
-        if lane != episode - task.first_episode:
+    def make(number: int) -> Env:
+        if number != lane:
             return make_env(spec)
         if recording is not None:
             return recording.watch(spec)
         return make_env(spec, render_mode="human" if render else None)
 
     sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
-    try:
-        played = _play(sampler, task, weights, episode)
-    finally:
-        sampler.close()
+    with contextlib.closing(sampler):
+        batch = sampler.sample(task.first_episode, task.num_episodes, weights)
+    start = int(episode_starts(batch.lengths)[lane])
+    steps = slice(start, start + int(batch.lengths[lane]))
+    steps_played = (batch.observations[steps], batch.actions[steps], batch.rewards[steps])
+    played = Episode(episode, *steps_played, bool(batch.terminated[lane]))
     if recording is not None:
         recording.save()
     if recorded is None:
@@ -125,10 +128,8 @@ def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | 
         rows = []
     if rows and all(rows[0].get(column) for column in EPISODE_COLUMNS):
         return rows[0]
-    if any(
-        event.get("event") == "episode_failed" and event.get("episode") == episode
-        for event in read_events(run)
-    ):
+    failures = [event for event in read_events(run) if event.get("event") == "episode_failed"]
+    if any(event.get("episode") == episode for event in failures):
         return None
     raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
 
@@ -148,33 +149,17 @@ def _weights_after(
         f"From the weights after {progress.iterations} iterations, "
         f"training {max(0, updates - progress.iterations)} more in memory."
     )
-    here = replace(prepared, config=config)
-    first, earlier = progress.iterations, learner.earlier_weights
+    here, first, earlier = replace(prepared, config=config), progress.iterations, learner.earlier_weights
     with (
         Interrupts() as interrupts,
         started(here, interrupts, lambda event: None, None, first, earlier) as runners,
     ):
         while progress.iterations < updates:
-            learn(
-                config, learner, runners.collect(progress.iterations, learner.weights), progress, sample_s=0.0
-            )
+            batch = runners.collect(progress.iterations, learner.weights)
+            learn(config, learner, batch, progress, sample_s=0.0)
     # A checkpoint between the two has the weights of the updates that the iteration lags behind.
     known = (*learner.earlier_weights, learner.weights)
     return known[updates - learner.weights_seq_no - 1]
-
-
-def _play(sampler: GymnasiumSampler, task: Task, weights: Weights, number: int) -> Episode:
-    played = sampler.sample(task.first_episode, task.num_episodes, weights)
-    lane = number - task.first_episode
-    start = int(episode_starts(played.lengths)[lane])
-    steps = slice(start, start + int(played.lengths[lane]))
-    return Episode(
-        number,
-        played.observations[steps],
-        played.actions[steps],
-        played.rewards[steps],
-        bool(played.terminated[lane]),
-    )
 
 
 def _compare(played: Episode, recorded: dict[str, str]) -> None:
@@ -196,11 +181,11 @@ def _compare(played: Episode, recorded: dict[str, str]) -> None:
 def show(episode: Episode) -> str:
     """The episode for people: a line a step, then its figures."""
     lines = [f"{'t':>5}  {'action':>6}  {'reward':>10}  observation"]
-    for t, (observation, action, reward) in enumerate(
-        zip(episode.observations, episode.actions.tolist(), episode.rewards.tolist(), strict=True)
+    more = " …" if episode.observations.shape[1] > _NUMBERS_SHOWN else ""
+    for t, (action, reward) in enumerate(
+        zip(episode.actions.tolist(), episode.rewards.tolist(), strict=True)
     ):
-        numbers = " ".join(f"{number:>9.4f}" for number in observation[:_NUMBERS_SHOWN].tolist())
-        more = " …" if len(observation) > _NUMBERS_SHOWN else ""
+        numbers = " ".join(f"{number:>9.4f}" for number in episode.observations[t, :_NUMBERS_SHOWN].tolist())
         lines.append(f"{t:>5}  {action:>6}  {reward:>10.4f}  {numbers}{more}")
     end = "terminated" if episode.terminated else "cut by the time limit"
     lines.append(

@@ -6,15 +6,18 @@ play the same iterations in the same repetition: the same episodes, where the we
 
 from __future__ import annotations
 
+import copy
+import functools
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event
+from distpg.core.events import OnEvent
 from distpg.learning.learner import Learner
 from distpg.sampling.group import CollectTimes
 from distpg.system.interrupts import Interrupts
@@ -28,31 +31,27 @@ _WARM_UP_S = 0.5
 _REPETITION_S = 1.0
 
 
-@dataclass(frozen=True)
-class TimeSplit:
+class TimeSplit(NamedTuple):
     """Seconds of wall time, all parts of it.
 
     Attributes:
-        sampling_s: In which a runner plays, on average over the runners.
+        sample_s: In which a runner plays, on average over the runners.
         gradient_s: Of the learner's update. Runners that lag play on meanwhile, which counts here.
-        waiting_s: In which a runner waits for the slowest, on average.
+        wait_s: In which a runner waits for the slowest, on average.
         transport_s: The rest: calls and answers on their way, their decoding and concatenation.
         broadcast_s: To make weights ready for the runners.
     """
 
-    sampling_s: float
+    sample_s: float
     gradient_s: float
-    waiting_s: float
+    wait_s: float
     transport_s: float
     broadcast_s: float
 
     @property
     def total_s(self) -> float:
         """The sum of the parts."""
-        return math.fsum(astuple(self))
-
-    def __add__(self, other: TimeSplit) -> TimeSplit:
-        return TimeSplit(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return math.fsum(self)
 
 
 def split_time(
@@ -95,13 +94,13 @@ class Repetition:
         return self.episodes / self.time.total_s
 
 
-class Compared(NamedTuple):
-    """What configurations have in common that differ in the number of runners alone."""
-
-    sampler: str
-    episodes_per_iteration: int
-    episodes_per_task: int
-    policy_lag: int
+def sizes_in_words(config: TrainConfig) -> str:
+    """All that a resolved configuration shares with those that it is compared with."""
+    lag = f", policy lag {config.policy_lag}" if config.policy_lag else ""
+    return (
+        f"{config.episodes_per_iteration} episodes an iteration, {config.episodes_per_task} a task{lag}, "
+        f"{config.sampler} sampler"
+    )
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,9 @@ class Measurement:
     repetitions: tuple[Repetition, ...]
 
     @property
-    def compared(self) -> Compared:
-        """What it shares with those that it is compared with."""
-        config = self.config
-        return Compared(
-            config.sampler,
-            config.episodes_per_iteration,
-            int(config.episodes_per_task),
-            config.policy_lag,
-        )
+    def num_env_runners(self) -> int:
+        """0: in this process."""
+        return int(self.config.num_env_runners)
 
     @property
     def steps_per_s(self) -> list[float]:
@@ -135,10 +128,7 @@ class Measurement:
 
     @property
     def median(self) -> Repetition:
-        """The repetition with the median steps a second; of two in the middle the slower.
-
-        All figures of a configuration are this one's, so that they belong together.
-        """
+        """The repetition with the median steps a second, to which all figures belong; of two the slower."""
         ordered = sorted(self.repetitions, key=lambda repetition: repetition.steps_per_s)
         return ordered[(len(ordered) - 1) // 2]
 
@@ -148,22 +138,18 @@ def efficiency(measured: Measurement, all_measured: Sequence[Measurement]) -> fl
 
     None in this process, and where the same with one runner was not measured.
     """
-    number = int(measured.config.num_env_runners)
-    one = [
-        other
-        for other in all_measured
-        if other.config.num_env_runners == 1 and other.compared == measured.compared
-    ]
-    if number == 0 or not one:
-        return None
-    pairs = zip(measured.steps_per_s, one[0].steps_per_s, strict=True)
-    return statistics.median(mine / its for mine, its in pairs) / number
+    sizes = sizes_in_words(measured.config)
+    for one in all_measured:
+        if measured.num_env_runners and one.num_env_runners == 1 and sizes_in_words(one.config) == sizes:
+            pairs = zip(measured.steps_per_s, one.steps_per_s, strict=True)
+            return statistics.median(mine / its for mine, its in pairs) / measured.num_env_runners
+    return None
 
 
 def as_json(measured: Measurement) -> dict[str, Any]:
     """A configuration's line: figures of its median repetition, times in seconds an iteration."""
     config, median = measured.config, measured.median
-    split = TimeSplit(*(part / median.iterations for part in astuple(median.time)))
+    times = median.time._asdict() | {"total_s": median.time.total_s}
     return {
         "env_id": config.env_id,
         "env_kwargs": config.env_kwargs,
@@ -184,12 +170,7 @@ def as_json(measured: Measurement) -> dict[str, Any]:
         "episodes_per_s_max": max(measured.episodes_per_s),
         "episode_len_mean": median.steps / median.episodes,
         "driver_cpu_s_per_task": median.driver_cpu_s / median.tasks,
-        "time_sample_s": split.sampling_s,
-        "time_gradient_s": split.gradient_s,
-        "time_wait_s": split.waiting_s,
-        "time_transport_s": split.transport_s,
-        "time_broadcast_s": split.broadcast_s,
-        "time_total_s": split.total_s,
+        **{f"time_{name}": seconds / median.iterations for name, seconds in times.items()},
     }
 
 
@@ -199,7 +180,7 @@ def benchmark(
     repetitions: int = 5,
     iterations: int | None = None,
     on_start: Callable[[TrainConfig], None] = lambda config: None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = lambda event: None,
 ) -> Generator[Measurement, None, None]:
     """Measure one configuration after the other; all must have the same environment and policy.
 
@@ -221,95 +202,63 @@ def benchmark(
     all_prepared = [prepare(replace(config, env_reuse=first.config.env_reuse)) for config in configs]
     check_before_start(first.config)
     longest_lag = max(config.policy_lag for config in configs)
-    rounds: dict[int, _Rounds] = {}
+    rounds: dict[int, tuple[int, int]] = {}  # by size: iterations of the warm-up, and of a repetition
     with Interrupts() as interrupts:
         for prepared in all_prepared:
-            config = prepared.config
-            on_start(config)
+            on_start(prepared.config)
             with started(prepared, interrupts, on_event, first.why_not) as runners:
-                player = _Player(config, runners, train)
-                size = config.episodes_per_iteration
+                play = functools.partial(_play, runners, train, itertools.count())
+                size = prepared.config.episodes_per_iteration
                 if size in rounds:
-                    player.play(rounds[size].warm_up)
+                    play(rounds[size][0])
                 else:
-                    rounds[size] = _warm_up(player, longest_lag, iterations)
-                measured = [player.play(rounds[size].iterations) for _ in range(repetitions)]
-            yield Measurement(config, train, tuple(measured))
+                    rounds[size] = _warm_up(play, longest_lag, iterations)
+                measured = [play(rounds[size][1]) for _ in range(repetitions)]
+            yield Measurement(prepared.config, train, tuple(measured))
 
 
-class _Rounds(NamedTuple):
-    """Iterations of the warm-up, and of a repetition."""
-
-    warm_up: int
-    iterations: int
-
-
-def _warm_up(player: _Player, longest_lag: int, iterations: int | None) -> _Rounds:
+def _warm_up(play: Callable[[int], Repetition], longest_lag: int, iterations: int | None) -> tuple[int, int]:
     """At least two iterations, of which the first compiles, and as many as are in flight at once."""
     times: list[float] = []
     while len(times) <= max(longest_lag, 1) or sum(times[1:]) < _WARM_UP_S:
-        times.append(player.play(1).time.total_s)
+        times.append(play(1).time.total_s)
     if iterations is None:
         # With a lag some iterations are there at once and others late: one alone says nothing.
         iterations = max(math.ceil(_REPETITION_S / statistics.mean(times[1:])), 3 * longest_lag, 1)
-    return _Rounds(len(times), iterations)
+    return len(times), iterations
 
 
-class _Player:
-    """Plays the iterations of a configuration, from the first one on."""
-
-    def __init__(self, config: TrainConfig, runners: Rollouts, train: bool) -> None:
-        self._config = config
-        self._runners = runners
-        self._train = train
-        self._next = 0
-
-    def play(self, iterations: int) -> Repetition:
-        """The next iterations, measured. Training starts anew, so that every repetition does the same."""
-        learner = Learner(self._config, self._runners.policy)
-        weights = learner.weights
-        before = _Clocks.of(self._runners.group.times)
-        start = time.perf_counter()
-        episodes = steps = tasks = 0
-        cpu = gradient = gradient_of_all = 0.0
-        split = TimeSplit(0, 0, 0, 0, 0)
-        for iteration in range(self._next, self._next + iterations):
-            cpu_start = time.process_time()
-            batch = self._runners.collect(iteration, weights)
-            cpu += time.process_time() - cpu_start
-            if self._train:
-                gradient = -time.perf_counter()
-                learner.update(batch)
-                weights = learner.weights
-                gradient += time.perf_counter()
-                gradient_of_all += gradient
-            episodes, steps = episodes + batch.num_episodes, steps + batch.num_steps
-            tasks += len(plan(self._config, iteration))
-            if self._config.policy_lag == 0:
-                now, end = _Clocks.of(self._runners.group.times), time.perf_counter()
-                split += self._split(end - start, gradient, before, now)
-                before, start = now, end
-        if self._config.policy_lag > 0:
-            # Runners are in several iterations at once: only the whole can be taken apart.
+def _play(runners: Rollouts, train: bool, numbers: Iterator[int], iterations: int) -> Repetition:
+    """The next iterations, measured. Training starts anew, so that every repetition does the same."""
+    config, times = runners.config, runners.group.times
+    learner = Learner(config, runners.policy)
+    weights = learner.weights
+    episodes = steps = tasks = 0
+    cpu = gradient = 0.0
+    splits: list[TimeSplit] = []
+    before, start = copy.deepcopy(times), time.perf_counter()
+    for left, iteration in zip(range(iterations - 1, -1, -1), numbers, strict=False):
+        cpu -= time.process_time()
+        batch = runners.collect(iteration, weights)
+        cpu += time.process_time()
+        if train:
+            gradient -= time.perf_counter()
+            learner.update(batch)
+            weights = learner.weights
+            gradient += time.perf_counter()
+        episodes, steps = episodes + batch.num_episodes, steps + batch.num_steps
+        tasks += len(plan(config, iteration))
+        # With a lag runners are in several iterations at once: only the whole can be taken apart.
+        if config.policy_lag == 0 or left == 0:
+            played = _seconds_played(before, times, max(1, int(config.num_env_runners)))
             end = time.perf_counter()
-            split = self._split(end - start, gradient_of_all, before, _Clocks.of(self._runners.group.times))
-        self._next += iterations
-        return Repetition(iterations, episodes, steps, tasks, cpu, split)
-
-    def _split(self, total_s: float, gradient_s: float, before: _Clocks, now: _Clocks) -> TimeSplit:
-        number = max(1, int(self._config.num_env_runners))
-        played = [seconds - before.sampling_s.get(n, 0.0) for n, seconds in now.sampling_s.items()]
-        # Some have not played yet, and of more than there should be some were replaced.
-        played = sorted([*played, *[0.0] * number], reverse=True)[:number]
-        return split_time(total_s, gradient_s, now.broadcast_s - before.broadcast_s, played)
+            splits.append(split_time(end - start, gradient, times.broadcast_s - before.broadcast_s, played))
+            before, start, gradient = copy.deepcopy(times), end, 0.0
+    total = TimeSplit(*map(sum, zip(*splits, strict=True)))
+    return Repetition(iterations, episodes, steps, tasks, cpu, total)
 
 
-class _Clocks(NamedTuple):
-    """A group's times at a moment."""
-
-    broadcast_s: float
-    sampling_s: dict[int, float]
-
-    @staticmethod
-    def of(times: CollectTimes) -> _Clocks:
-        return _Clocks(times.broadcast_s, dict(times.sampling_s))
+def _seconds_played(before: CollectTimes, now: CollectTimes, num_runners: int) -> list[float]:
+    played = [seconds - before.sampling_s.get(n, 0.0) for n, seconds in now.sampling_s.items()]
+    # Some have not played yet, and of more than there should be some were replaced.
+    return sorted([*played, *[0.0] * num_runners], reverse=True)[:num_runners]

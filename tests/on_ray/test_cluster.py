@@ -124,7 +124,7 @@ def address(ray: None) -> str:
     import ray as ray_library
 
     found: str = ray_library.get_runtime_context().gcs_address
-    check_reachable(found, None)
+    check_reachable(found)
     return found
 
 

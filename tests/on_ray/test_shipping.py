@@ -63,7 +63,7 @@ def test_a_home_stays_where_it_is(home: str, work: Path, monkeypatch: pytest.Mon
     for env_id, name in (("here:Mine-v0", "here.py"), ("package.inner:Mine-v0", "package")):
         shipment = shipment_of(env_id)
         assert shipment is not None
-        assert (shipment.path, shipment.is_module_alone) == (str(work / name), True)
+        assert (shipment.path, shipment.why_module_alone) == (str(work / name), f"is {work}")
         (advice,) = shipment.advice()
         assert advice.why.startswith(f"runners get only {name}: the working directory ")
 
@@ -81,7 +81,7 @@ def test_what_is_too_large_stays_where_it_is(work: Path, monkeypatch: pytest.Mon
     shipment = shipment_of("here:Mine-v0")
     assert shipment is not None
     assert shipment.path == str(work / "here.py")
-    assert shipment.is_module_alone
+    assert shipment.why_module_alone is not None
 
 
 def test_a_job_has_its_working_directory_already(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

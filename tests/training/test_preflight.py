@@ -10,6 +10,7 @@ from distpg.errors import ConfigError, RunDirectoryError
 from distpg.on_ray.address import (
     address_of_auto,
     can_grow,
+    check_answers,
     check_reachable,
     check_runs_here,
     host_and_port,
@@ -24,14 +25,12 @@ from distpg.training.preflight import (
     check_disk,
     check_enough_tasks,
     check_memory,
-    check_runners_fit,
 )
 
 
 def test_addresses_in_parts() -> None:
     assert host_and_port("head-1.example.org:6379") == ("head-1.example.org", 6379)
     assert host_and_port("[::1]:6379") == ("::1", 6379)
-    assert host_and_port("auto") is None
 
 
 def answered(*answers: bytes) -> str:
@@ -53,26 +52,29 @@ def answered(*answers: bytes) -> str:
 def test_who_answers_otherwise_than_ray() -> None:
     for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR unknown command\r\n", b""):
         with pytest.raises(ConfigError, match="what listens there is not Ray"):
-            check_reachable(answered(answer), None)
-    check_reachable(answered(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])), None)
+            check_reachable(answered(answer))
+    check_reachable(answered(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])))
 
 
 def test_who_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ConfigError, match="timed out"):
-        check_reachable(f"127.0.0.1:{server.getsockname()[1]}", None)
+        check_reachable(f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_auto_leads_to_the_variable_or_the_file(tmp_path: Path) -> None:
-    assert address_of_auto({}, tmp_path) is None
-    (tmp_path / "ray_current_cluster").write_text("10.0.0.1:6379\n")
-    assert address_of_auto({"RAY_ADDRESS": ""}, tmp_path) == "10.0.0.1:6379"
-    assert address_of_auto({"RAY_ADDRESS": "10.0.0.2:6379"}, tmp_path) == "10.0.0.2:6379"
-
-
-def test_auto_of_a_cluster_that_is_gone_says_where_it_was() -> None:
+def test_auto_leads_to_the_variable_or_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert address_of_auto() is None
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:1\n")
+    for nothing in ("", "auto"):
+        monkeypatch.setenv("RAY_ADDRESS", nothing)
+        assert address_of_auto() == "127.0.0.1:1"
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: ") as caught:
-        check_reachable("auto", "127.0.0.1:1")
-    assert "RAY_ADDRESS" in caught.value.hint
+        check_answers("auto")
+    assert "the last `ray start`" in caught.value.hint
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert address_of_auto() == "10.0.0.2:6379"
 
 
 def test_auto_where_no_cluster_runs(tmp_path: Path) -> None:
@@ -91,12 +93,13 @@ def test_auto_where_no_cluster_runs(tmp_path: Path) -> None:
     [(4, 1.0, 4, True), (4, 1.0, 5, False), (1, 0.1, 10, True), (1, 0.1, 11, False), (0, 1.0, 1, False)],
 )
 def test_runners_that_fit(cpus: float, each: float, fewest: int, fits: bool) -> None:
-    check_runners_fit(cpus, each, fewest, can_grow=True)
+    config = TrainConfig(num_env_runners=fewest, min_env_runners=fewest, cpus_per_env_runner=each)
+    check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=True)
     if fits:
-        check_runners_fit(cpus, each, fewest, can_grow=False)
+        check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=False)
         return
     with pytest.raises(ConfigError, match=f"{fewest} runners of {each:g} CPUs do not fit"):
-        check_runners_fit(cpus, each, fewest, can_grow=False)
+        check_cluster(config, 1, num_cpus=cpus, is_own=False, can_grow=False)
 
 
 def test_memory() -> None:
@@ -109,11 +112,17 @@ def test_memory() -> None:
     assert 2**20 < (free_memory() or 0) < 2**50
 
 
-def test_disk(tmp_path: Path) -> None:
-    check_disk(tmp_path, MIN_DISK_BYTES)
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(total: int, free: int) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda path: (total, total - free, free))
+        check_disk(tmp_path)
+
     check_disk(tmp_path)
+    check_disk(tmp_path / "nowhere")
+    of(2**40, MIN_DISK_BYTES)
+    of(0, 0)
     with pytest.raises(RunDirectoryError, match="has 63 MiB left, a run needs at least 64"):
-        check_disk(tmp_path, MIN_DISK_BYTES - 2**20)
+        of(2**40, MIN_DISK_BYTES - 2**20)
 
 
 @pytest.mark.parametrize("runners", [1, 5, 64, 65, 127, 128, 1000])
