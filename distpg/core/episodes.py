@@ -1,7 +1,5 @@
 """EpisodeBatch: whole episodes as flat arrays, the one thing that travels from runners to the learner."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Everything that can happen to a run beside training; ``EVENTS`` lists it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -5,8 +5,6 @@ on torch tensors alike: runners of built-in policies never import torch, and the
 against the very function that chose the actions.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools

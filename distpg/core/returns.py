@@ -1,7 +1,5 @@
 """Discounted returns of whole episodes, computed where the episodes were played."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -5,8 +5,6 @@ as 1, 2, 3", SC 2011). It has no state, so none has to be saved, sent to a runne
 plays the same wherever and whenever it is played.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import numpy as np

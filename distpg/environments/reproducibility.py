@@ -1,23 +1,28 @@
 """Is an environment a function of its seed and actions? Played in child processes, that is found out."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from distpg.environments.envs import EnvSpec, make_env
-from distpg.environments.trace import Circumstances, Traces, differs
+from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
 EnvReuse = Literal["always", "episode"]
+_Circumstances = dict[str, Any]
 
+# With this process's own search path: modules of the user's must be found, and no others hide ours.
+_PROGRAM = """
+import sys
+request, sys.path[:] = sys.argv[1], sys.argv[2:]
+from distpg.environments.trace import main
+main(request)
+"""
 # Seconds of playing in each of two processes, side by side; starting them takes about as long.
 _BUDGET_S = 0.8
 _DIAGNOSIS_BUDGET_S = 0.4
@@ -25,9 +30,9 @@ _TIMEOUT_S = 60.0
 # What the test suite verifies need not be checked at each start.
 _VERIFIED = ("gymnasium.envs.classic_control.", "distpg.environments.sleep_env:")
 
-# Everything that an environment could depend on held fast, then one thing at a time otherwise.
-_PINNED = Circumstances(python_random=1, numpy_random=1, clock_shift=1e6, clock_tick=1e-3)
-_ELSEWHERE = Circumstances(clock_shift=123_456.789)
+# What :func:`distpg.environments.trace.pretend` takes. Here everything that an environment could depend on is
+# held fast, to vary one thing at a time.
+_PINNED = {"global_seeds": (1, 1), "clock_shift": 1e6, "clock_tick": 1e-3}
 
 CAUSES = {
     "reset": "state that survives reset: it plays differently in a used and in a new environment",
@@ -79,10 +84,10 @@ class Verdict:
 
 
 def verdict_of(spec: EnvSpec) -> Verdict:
-    """The verdict on an environment: known in advance, found earlier, or found now in about two seconds.
+    """The verdict: known in advance, found earlier, or found now in about two seconds.
 
     Raises:
-        EnvironmentIdError: It cannot be made.
+        EnvironmentIdError: The environment cannot be made.
     """
     with contextlib.closing(make_env(spec)) as env:
         entry_point = env.spec.entry_point if env.spec else None
@@ -105,7 +110,7 @@ def examine(spec: EnvSpec) -> Verdict:
     """
     # As runners are; then another process, at another time.
     try:
-        here, elsewhere = _play(spec, _BUDGET_S, [(Circumstances(), "0"), (_ELSEWHERE, "1")])
+        here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
         if differs(here.first, elsewhere.first) or differs(here.first, here.again):
             causes = _diagnose(spec)
         else:
@@ -119,9 +124,9 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
     """Causes found by varying one thing at a time; at least one."""
     varied = {
         "hash": (_PINNED, "1"),
-        "python_random": (replace(_PINNED, python_random=2), "0"),
-        "numpy_random": (replace(_PINNED, numpy_random=2), "0"),
-        "clock": (replace(_PINNED, clock_shift=2e6 + 0.5), "0"),
+        "python_random": ({**_PINNED, "global_seeds": (2, 1)}, "0"),
+        "numpy_random": ({**_PINNED, "global_seeds": (1, 2)}, "0"),
+        "clock": ({**_PINNED, "clock_shift": 2e6 + 0.5}, "0"),
     }
     pinned, same, *others = _play(
         spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
@@ -143,11 +148,11 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
 
 
 class _NotPlayedError(Exception):
-    """A child ended without an answer."""
+    pass
 
 
-def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[Circumstances, str]]) -> list[Traces]:
-    """The traces of several child processes that run side by side, each with its PYTHONHASHSEED.
+def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstances, str]]) -> list[Traces]:
+    """The traces of child processes that run side by side, each with its PYTHONHASHSEED.
 
     Raises:
         _NotPlayedError: The environment cannot be made there, ends its process, or takes too long.
@@ -155,29 +160,21 @@ def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[Circumstance
     children: list[subprocess.Popen[str]] = []
     try:
         for circumstances, hash_seed in processes:
-            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": asdict(circumstances)}
-            children.append(_start(request, hash_seed))
+            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": circumstances}
+            child = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, json.dumps(request), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                text=True,
+            )
+            children.append(child)
         return [_answer(child) for child in children]
     finally:
         for child in children:
             child.kill()
             child.communicate()
-
-
-def _start(request: dict[str, object], hash_seed: str) -> subprocess.Popen[str]:
-    # With this process's own search path: modules of the user's must be found, and no others hide ours.
-    program = "import sys; sys.path[:] = sys.argv[1:]; from distpg.environments.trace import main; main()"
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        json.dump(request, file)
-        file.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-c", program, *sys.path],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            text=True,
-        )
 
 
 def _answer(child: subprocess.Popen[str]) -> Traces:

@@ -1,7 +1,5 @@
 """How long an environment's steps take by themselves, and how long its episodes are."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import time
@@ -41,11 +39,13 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
         Exception: Whatever it raises.
     """
     wall = cpu = 0.0
-    steps, lengths = 0, []
+    steps, ended = 0, True
+    lengths: list[int] = []
     with contextlib.closing(make_env(spec)) as env:
         actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
-        for number in itertools.count():
-            seed, length, ended = reset_seed(number), 0, False
+        while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+            number, length = len(lengths), 0
+            seed = reset_seed(number)
             began, cpu_began = perf_counter(), time.process_time()
             env.reset(seed=seed)
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
@@ -57,9 +57,6 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
             wall += perf_counter() - began
             cpu += time.process_time() - cpu_began
             steps += length
-            if not ended:
-                break
-            lengths.append(length)
-            if wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
-                break
+            if ended:
+                lengths.append(length)
     return Speed(steps, wall, cpu, tuple(lengths))

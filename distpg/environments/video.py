@@ -1,7 +1,5 @@
 """An episode as a moving picture."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ shrink its variance. Those marked leave-one-out use the other episodes of the ba
 without another episode they are 0. The learnt baseline is :mod:`distpg.learning.value_function`.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

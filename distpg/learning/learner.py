@@ -1,7 +1,5 @@
 """The learner: policy, baseline and optimiser. Gradient of a batch, then a step along it."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A multilayer perceptron and its exact gradient, a fixed number of rows at a time in memory made once."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Rules that turn a gradient into a step, their state as named arrays, and the learning rate over a run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Literal

@@ -6,8 +6,6 @@
 code, and nothing is read before its checksum is right.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

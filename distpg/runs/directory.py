@@ -1,7 +1,5 @@
 """A run's directory, made once and never overwritten, and the configuration in it."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

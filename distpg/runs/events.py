@@ -1,7 +1,5 @@
 """What happened to a run beside training: runners that joined or died, retries, warnings."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """A run's files cut back to an earlier iteration, so that a resumed run reads as if it had never stopped."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """EnvRunner turns a task and weights into complete episodes with their returns."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a machine's arithmetic and environments yield, in two digests: equal where results are equal."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from dataclasses import dataclass

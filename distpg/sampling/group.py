@@ -1,7 +1,5 @@
 """Runners that share tasks: what every group of them offers, and the group of none."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

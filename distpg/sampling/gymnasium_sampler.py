@@ -1,7 +1,5 @@
 """Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Samplers play the episodes of a task; each is a pure function of (seed, weights, episode numbers)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 
