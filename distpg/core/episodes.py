@@ -73,11 +73,7 @@ def step_numbers(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
-    """One batch with the episodes of all, in the order given.
-
-    Raises:
-        ValueError: The batches were played with different weights.
-    """
+    """One batch of all episodes, in order; raises ValueError where different weights played them."""
     first = batches[0]
     if any(batch.weights_seq_no != first.weights_seq_no for batch in batches):
         raise ValueError("batches played with different weights cannot be joined")

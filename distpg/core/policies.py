@@ -61,22 +61,22 @@ def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float
     """
     if degree == 1:
         return observations
-    blocks = [observations]
-    for shorter, factor in _products(observations.shape[1], degree):
-        blocks.append(blocks[-1][:, shorter] * observations[:, factor])
-    return np.concatenate(blocks, axis=1)
+    columns = observations
+    for factors in _products(observations.shape[1], degree):
+        products = columns[:, factors[:, 0]] * observations[:, factors[:, 1]]
+        columns = np.concatenate([columns, products], axis=1)
+    return columns
 
 
 @functools.lru_cache(maxsize=16)
-def _products(size: int, degree: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """For each degree from 2: which product of the degree below is multiplied by which number."""
+def _products(size: int, degree: int) -> list[NDArray[np.int64]]:
+    """The columns of each degree from 2, int64[columns, 2], as of :func:`flat_products`."""
     levels = []
-    below: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
+    columns: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
     for count in range(2, degree + 1):
         products = list(itertools.combinations_with_replacement(range(size), count))
-        shorter = np.array([below[product[:-1]] for product in products])
-        levels.append((shorter, np.array([product[-1] for product in products])))
-        below = {product: index for index, product in enumerate(products)}
+        levels.append(np.array([(columns[product[:-1]], product[-1]) for product in products]))
+        columns.update(zip(products, itertools.count(len(columns)), strict=False))
     return levels
 
 
@@ -86,12 +86,7 @@ def flat_products(size: int, degree: int) -> NDArray[np.int64]:
     Returns:
         int64[columns, 2]; the first is a column before it, the second one of the observation.
     """
-    pairs = [np.empty((0, 2), np.int64)]
-    start, end = 0, size  # columns of the degree below
-    for shorter, factor in _products(size, degree):
-        pairs.append(np.stack([start + shorter, factor], axis=1))
-        start, end = end, end + len(shorter)
-    return np.concatenate(pairs)
+    return np.concatenate([np.empty((0, 2), np.int64), *_products(size, degree)])
 
 
 def weight_shapes(layer_sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -110,12 +105,10 @@ def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0)
     word k of the stream's "episode" ``first_array + n``, so they depend on the seed and the shape alone.
     """
     weights: Weights = {}
-    for layer, (inputs, outputs) in enumerate(itertools.pairwise(layer_sizes)):
-        for name, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
-            array = first_array + len(weights)
-            u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [array], 0, int(np.prod(shape))))
-            bound = np.float32(1 / np.sqrt(inputs))
-            weights[f"layers.{layer}.{name}"] = ((2 * u - 1) * bound).reshape(shape)
+    for number, (name, shape) in enumerate(weight_shapes(layer_sizes).items()):
+        u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [first_array + number], 0, math.prod(shape)))
+        bound = np.float32(1 / np.sqrt(layer_sizes[number // 2]))
+        weights[name] = ((2 * u - 1) * bound).reshape(shape)
     return weights
 
 

@@ -87,11 +87,7 @@ def _cannot_make(env_id: str, error: BaseException) -> EnvironmentIdError:
 
 
 def inspect_env(spec: EnvSpec) -> EnvInfo:
-    """Facts of the environment, from its spaces.
-
-    Raises:
-        EnvironmentIdError: As :func:`make_env`, or the spaces are not a Box and a Discrete.
-    """
+    """Facts of it; raises EnvironmentIdError as :func:`make_env`, or unless a Box and a Discrete."""
     with contextlib.closing(make_env(spec)) as env:
         # A wrapper asked for a space that its environment lacks raises AttributeError.
         space, actions = getattr(env, "observation_space", None), getattr(env, "action_space", None)

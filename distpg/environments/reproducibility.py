@@ -70,11 +70,7 @@ class Verdict:
         return "episode" if {"reset", "unchecked"} & set(self.causes) else "always"
 
     def why_not_reproducible(self, runners_hash_seed: str | None) -> str | None:
-        """Why a run is not reproducible, in one line; None if it is, or if that is not known.
-
-        Args:
-            runners_hash_seed: PYTHONHASHSEED of the processes that play.
-        """
+        """Why a run whose runners have this PYTHONHASHSEED is not reproducible; None as far as is known."""
         causes = [cause for cause in self.causes if cause in _HOPELESS]
         if "hash" in self.causes and runners_hash_seed != "0":
             causes.append("hash")
@@ -84,11 +80,7 @@ class Verdict:
 
 
 def verdict_of(spec: EnvSpec) -> Verdict:
-    """The verdict: known in advance, found earlier, or found now in about two seconds.
-
-    Raises:
-        EnvironmentIdError: The environment cannot be made.
-    """
+    """The verdict, in at most about two seconds; raises EnvironmentIdError where it cannot be made."""
     with contextlib.closing(make_env(spec)) as env:
         entry_point = env.spec.entry_point if env.spec else None
         if isinstance(entry_point, str) and entry_point.startswith(_VERIFIED):
@@ -148,15 +140,11 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
 
 
 class _NotPlayedError(Exception):
-    pass
+    """The environment cannot be made there, ended its process, or took too long."""
 
 
 def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstances, str]]) -> list[Traces]:
-    """The traces of child processes that run side by side, each with its PYTHONHASHSEED.
-
-    Raises:
-        _NotPlayedError: The environment cannot be made there, ends its process, or takes too long.
-    """
+    """The traces of child processes that run side by side, each with its PYTHONHASHSEED."""
     children: list[subprocess.Popen[str]] = []
     try:
         for circumstances, hash_seed in processes:

@@ -1,17 +1,13 @@
 """The policy-gradient loss and the scaling of its advantages: pure functions."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distpg.core.episodes import step_numbers
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Normalisation = Literal["none", "rms", "standardise"]
 

@@ -15,7 +15,6 @@ from distpg.environments.envs import EnvSpec, env_spec
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
-from distpg.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,12 @@ class EnvRunner:
         self._spec = spec
         if not spec.compile_cache:
             do_without_cache()
-        self._sampler: Sampler = GymnasiumSampler(
+        self._sampler = GymnasiumSampler(
             spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
         )
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
-        """Play the task's episodes to their ends and compute their discounted returns.
-
-        Raises:
-            EpisodeError: The environment failed.
-        """
+        """The task's episodes with their returns; raises EpisodeError where the environment fails."""
         played = self._sampler.sample(task.first_episode, task.num_episodes, weights)
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
         with np.errstate(over="ignore"):

@@ -38,11 +38,7 @@ class Fingerprint:
 
 
 def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
-    """The fingerprint of this process for runners made from ``spec``; the same at each call.
-
-    Raises:
-        EnvironmentIdError: The environment cannot be made.
-    """
+    """The fingerprint of this process for such runners; raises EnvironmentIdError as :func:`make_env`."""
     return Fingerprint(
         numerics=numerics_digest(spec.policy),
         environment=_environment(spec),
