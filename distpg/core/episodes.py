@@ -95,10 +95,7 @@ def batch_digest(batch: EpisodeBatch) -> str:
 
 def actions_digests(batch: EpisodeBatch) -> list[str]:
     """:func:`actions_digest` of each episode."""
-    return [
-        actions_digest(batch.actions[start : start + length])
-        for start, length in zip(batch.starts, batch.lengths, strict=True)
-    ]
+    return [actions_digest(actions) for actions in np.split(batch.actions, batch.starts[1:])]
 
 
 def actions_digest(actions: NDArray[np.unsignedinteger]) -> str:

@@ -51,13 +51,7 @@ class PolicySpec:
 def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float32]:
     """All products of 1 to ``degree`` numbers of the observation; the constant term is the layer's bias.
 
-    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y.
-
-    Args:
-        observations: float32[B, observation size].
-
-    Returns:
-        float32[B, number of features].
+    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y. From float32[B, observation size] to float32[B, features].
     """
     if degree == 1:
         return observations
@@ -83,8 +77,7 @@ def _products(size: int, degree: int) -> list[NDArray[np.int64]]:
 def flat_products(size: int, degree: int) -> NDArray[np.int64]:
     """For each column of :func:`features` after the first ``size``: the two columns it is the product of.
 
-    Returns:
-        int64[columns, 2]; the first is a column before it, the second one of the observation.
+    int64[columns, 2]: a column before it, and one of the observation.
     """
     return np.concatenate([np.empty((0, 2), np.int64), *_products(size, degree)])
 
@@ -115,12 +108,7 @@ def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0)
 def preferences(weights: Mapping[str, Any], inputs: Any) -> Any:
     """h(s, .; theta): linear layers with ReLU between them.
 
-    Args:
-        weights: As of :func:`initial_weights`, NumPy arrays or torch tensors.
-        inputs: float32[B, number of features], of the same library.
-
-    Returns:
-        float32[B, number of actions].
+    NumPy arrays or torch tensors: from features float32[B, features] to preferences float32[B, actions].
     """
     last = len(weights) // 2 - 1
     h = inputs

@@ -214,9 +214,8 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """state.json: the state and a checksum of itself, in the one way that it is ever written."""
     text = json.dumps(dict(state), indent=2, allow_nan=False)
-    return json.dumps(
-        {**state, "sha256_of_the_above": hashlib.sha256(text.encode()).hexdigest()}, indent=2
-    ).encode()
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({**state, "sha256_of_the_above": checksum}, indent=2).encode()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

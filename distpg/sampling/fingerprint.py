@@ -73,10 +73,9 @@ def numerics_digest(policy: PolicySpec) -> str:
 def _environment(spec: EnvRunnerSpec) -> str:
     """A new environment for each episode, so that what survives a reset does not count."""
     digest = hashlib.sha256()
-    steps, number = 0, 0
-    while steps < _ENV_STEPS and number < _ENV_STEPS:
-        with contextlib.closing(make_env(spec.env)) as env:
-            # An exception may end an episode at its reset, after no step.
-            steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
-        number += 1
+    steps = 0
+    for number in range(_ENV_STEPS):  # an exception may end each at its reset, after no step
+        if steps < _ENV_STEPS:
+            with contextlib.closing(make_env(spec.env)) as env:
+                steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
     return digest.hexdigest()

@@ -102,15 +102,14 @@ class InProcessEnvRunnerGroup(EnvRunnerGroup):
     def collect(self, ticket: Ticket) -> EpisodeBatch:
         start, weights = time.perf_counter(), self._weights.pop(ticket)
         twice = audited(ticket.tasks, self._seed, self._audit_every)
-        batches = [self._play(task, weights, task in twice) for task in ticket.tasks]
+        batches = []
+        for task in ticket.tasks:
+            batch = self._runner.sample(task, weights)
+            batches.append(batch)
+            if task in twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
+                self._on_event(answers_differ(task, (0, 0)))
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
-
-    def _play(self, task: Task, weights: Weights, twice: bool) -> EpisodeBatch:
-        batch = self._runner.sample(task, weights)
-        if twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
-            self._on_event(answers_differ(task, (0, 0)))
-        return batch
 
     @override
     def publish(self, metrics: Mapping[str, Any]) -> None:

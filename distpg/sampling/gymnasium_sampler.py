@@ -145,18 +145,14 @@ class GymnasiumSampler:
         return array
 
     def _check_finite(self, played: Trajectories, first_episode: int) -> None:
-        """One look at everything costs a thousandth of one at each step.
-
-        Raises:
-            EpisodeError: An observation or a reward is NaN or infinite, or too large for float32.
-        """
+        """One look at everything costs a thousandth of one at each step."""
         for name, values in (("observation", played.observations), ("reward", played.rewards)):
             if not np.isfinite(values).all():
                 row = int(np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0][0])
-                lane = int(np.searchsorted(episode_starts(played.lengths), row, side="right")) - 1
-                t = row - int(episode_starts(played.lengths)[lane])
-                value = values[row].tolist()
-                raise self._failure(ValueError(f"its {name} is {value}"), first_episode + lane, t)
+                starts = episode_starts(played.lengths)
+                lane = int(np.searchsorted(starts, row, side="right")) - 1
+                error = ValueError(f"its {name} is {values[row].tolist()}")
+                raise self._failure(error, first_episode + lane, row - int(starts[lane]))
 
     def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
         if isinstance(error, gymnasium.error.DependencyNotInstalled):
