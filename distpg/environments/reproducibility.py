@@ -49,15 +49,12 @@ _HOPELESS = frozenset({"process", "python_random", "numpy_random", "clock", "oth
 
 @dataclass(frozen=True)
 class Verdict:
-    """What, beside seed and actions, an environment depends on.
-
-    Attributes:
-        causes: Keys of ``CAUSES``; none: it is a function of seed and actions, however often it is reused.
-        details: Why it could not be checked, where it could not.
-    """
+    """What, beside seed and actions, an environment depends on."""
 
     causes: tuple[str, ...] = ()
+    """Keys of ``CAUSES``; none: it is a function of seed and actions, however often it is reused."""
     details: str | None = None
+    """Why it could not be checked, where it could not."""
 
     @property
     def env_reuse(self) -> EnvReuse:
@@ -96,12 +93,9 @@ def verdict_of(spec: EnvSpec) -> Verdict:
 
 
 def examine(spec: EnvSpec) -> Verdict:
-    """Play the environment in processes that differ in all that it must not depend on.
-
-    Only where that shows are more started, which differ in one thing each.
-    """
-    # As runners are; then another process, at another time.
+    """Play it in processes that differ in all that it must not depend on; where it shows, in one thing each."""
     try:
+        # As runners are; then another process, at another time.
         here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
         if differs(here.first, elsewhere.first) or differs(here.first, here.again):
             causes = _diagnose(spec)

@@ -15,13 +15,7 @@ _ENOUGH_EPISODES = 20
 
 @dataclass(frozen=True)
 class Speed:
-    """One environment under fixed pseudo-random actions, resets included.
-
-    Attributes:
-        seconds: Wall time of ``steps`` steps.
-        cpu_seconds: Time that this process's CPUs spent on them.
-        lengths: Steps of each episode that was played to its end.
-    """
+    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes."""
 
     steps: int
     seconds: float

@@ -29,19 +29,19 @@ _FEWEST_PLAYS = 5
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
 
 
+Plays = dict[str, list[str]]
+
+
 @dataclass(frozen=True)
 class Traces:
-    """Plays of the same episodes, by episode number: digests after the reset and after each step.
+    """Plays of the same episodes, by episode number: digests after the reset and after each step."""
 
-    Attributes:
-        first: In a new environment.
-        used: In an environment that has played others.
-        again: In a new environment, after others of the process have played.
-    """
-
-    first: dict[str, list[str]]
-    used: dict[str, list[str]]
-    again: dict[str, list[str]]
+    first: Plays
+    """In a new environment."""
+    used: Plays
+    """In an environment that has played others."""
+    again: Plays
+    """In a new environment, after others of the process have played."""
 
 
 def reset_seed(number: int) -> int:
@@ -146,7 +146,7 @@ def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda:
     return Traces(first, used, again)
 
 
-def differs(one: dict[str, list[str]], other: dict[str, list[str]]) -> bool:
+def differs(one: Plays, other: Plays) -> bool:
     """Whether two plays of the same episodes differ, as far as both went."""
     return any(
         one[number][: len(digests)] != digests[: len(one[number])]

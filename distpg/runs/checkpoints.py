@@ -33,13 +33,9 @@ _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after ``progress.iterations`` iterations.
+    """State after ``progress.iterations`` iterations: with what options and where, in how many seconds.
 
-    Attributes:
-        options: The options that decide the result, as config.json has them.
-        platform: Versions, and a digest of the arithmetic, of the process that wrote it.
-        wall_s: Seconds that the run has taken so far.
-        train_s: The same without start-up.
+    ``options`` are those that decide the result, as config.json has them; ``train_s`` is without start-up.
     """
 
     learner: LearnerState

@@ -21,8 +21,7 @@ from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 class EnvRunnerSpec:
     """Everything a runner is made from; small and plain, so that it can be sent to another process.
 
-    Attributes:
-        log_probs: Whether batches hold the log-probabilities of their actions, and rewards: their rewards.
+    ``log_probs`` and ``rewards`` say whether batches hold them.
     """
 
     env: EnvSpec
@@ -55,12 +54,7 @@ def env_runner_spec(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a call: for each task its batch, or why an episode of it failed.
-
-    Attributes:
-        digests: Of each batch; None where an episode failed.
-        steps: Environment steps of the whole call, and seconds that it took.
-    """
+    """What came of a call, its steps and seconds: each task's batch and digest, or why an episode failed."""
 
     outcomes: list[EpisodeBatch | EpisodeError]
     digests: tuple[str | None, ...]
@@ -85,22 +79,20 @@ class EnvRunner:
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
         with np.errstate(over="ignore"):
             returns32 = returns.astype(np.float32)
-        if not np.isfinite(returns32).all():
-            episode = task.first_episode + int(
-                np.repeat(np.arange(task.num_episodes), played.lengths)[~np.isfinite(returns32)][0]
-            )
+        ids = np.arange(task.first_episode, task.first_episode + task.num_episodes, dtype=np.int64)
+        if not (finite := np.isfinite(returns32)).all():
+            episode = int(np.repeat(ids, played.lengths)[~finite][0])
             raise EpisodeError(
                 f"{self._spec.env.env_id} gave rewards in episode {episode} too large for float32",
                 "Scale the rewards down.",
                 episode,
             )
-        last = task.first_episode + task.num_episodes
         return EpisodeBatch(
             observations=played.observations,
             actions=played.actions,
             returns=returns32,
             lengths=played.lengths,
-            episode_ids=np.arange(task.first_episode, last, dtype=np.int64),
+            episode_ids=ids,
             episode_returns=played.episode_returns,
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,

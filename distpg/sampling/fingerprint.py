@@ -22,16 +22,12 @@ _ENV_STEPS = 200
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes.
-
-    Attributes:
-        numerics: Digest of the policy's choices and their log-probabilities for fixed inputs.
-        environment: Digest of 200 steps of the environment under fixed actions. One that is not a function
-            of seed and actions differs each time.
-    """
+    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes."""
 
     numerics: str
+    """Digest of the policy's choices and their log-probabilities for fixed inputs."""
     environment: str
+    """Of 200 steps under fixed actions; of what is no function of seed and actions, another each time."""
     distpg: str
     python: str
     numpy: str

@@ -23,12 +23,7 @@ class Ticket:
 
 @dataclass
 class CollectTimes:
-    """Seconds, added up since a group was made.
-
-    Attributes:
-        broadcast_s: This process's, to make weights ready for the runners.
-        sampling_s: Each runner's, to play its tasks.
-    """
+    """Seconds since a group was made: to make weights ready here, and each runner's to play."""
 
     broadcast_s: float = 0.0
     sampling_s: dict[int, float] = field(default_factory=dict)
