@@ -1,7 +1,5 @@
 """EpisodeBatch: whole episodes as flat arrays, the one thing that travels from runners to the learner."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,11 +73,7 @@ def step_numbers(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
-    """One batch with the episodes of all, in the order given.
-
-    Raises:
-        ValueError: The batches were played with different weights.
-    """
+    """One batch of all episodes, in order; raises ValueError where different weights played them."""
     first = batches[0]
     if any(batch.weights_seq_no != first.weights_seq_no for batch in batches):
         raise ValueError("batches played with different weights cannot be joined")
@@ -101,10 +95,7 @@ def batch_digest(batch: EpisodeBatch) -> str:
 
 def actions_digests(batch: EpisodeBatch) -> list[str]:
     """:func:`actions_digest` of each episode."""
-    return [
-        actions_digest(batch.actions[start : start + length])
-        for start, length in zip(batch.starts, batch.lengths, strict=True)
-    ]
+    return [actions_digest(actions) for actions in np.split(batch.actions, batch.starts[1:])]
 
 
 def actions_digest(actions: NDArray[np.unsignedinteger]) -> str:

@@ -1,28 +1,21 @@
 """Everything that can happen to a run beside training; ``EVENTS`` lists it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-_LONGEST_LIST = 4
-
 
 @dataclass(frozen=True)
 class Event:
-    """One event.
-
-    Attributes:
-        kind: Its name in events.jsonl.
-        is_routine: Whether it is of no interest to whoever watches.
-        speaks_against: Whether the run is not reproducible because of it.
-    """
+    """One event."""
 
     kind: ClassVar[str]
+    """Its name in events.jsonl."""
     is_routine: ClassVar[bool] = False
+    """Whether it is of no interest to whoever watches."""
     speaks_against: ClassVar[bool] = False
+    """Whether the run is not reproducible because of it."""
 
     def __init_subclass__(cls, kind: str | None = None) -> None:
         cls.kind = kind or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
@@ -48,7 +41,7 @@ def _shortened(value: object) -> object:
     """A long list by its ends: a call may hold hundreds of tasks."""
     if not isinstance(value, tuple):
         return value
-    return list(value) if len(value) <= _LONGEST_LIST else f"[{value[0]}, {value[1]}, … {value[-1]}]"
+    return list(value) if len(value) <= 4 else f"[{value[0]}, {value[1]}, … {value[-1]}]"
 
 
 OnEvent = Callable[[Event], None]

@@ -5,8 +5,6 @@ on torch tensors alike: runners of built-in policies never import torch, and the
 against the very function that chose the actions.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
@@ -53,47 +51,35 @@ class PolicySpec:
 def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float32]:
     """All products of 1 to ``degree`` numbers of the observation; the constant term is the layer's bias.
 
-    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y.
-
-    Args:
-        observations: float32[B, observation size].
-
-    Returns:
-        float32[B, number of features].
+    Degree 2 of (x, y) gives x, y, x*x, x*y, y*y. From float32[B, observation size] to float32[B, features].
     """
     if degree == 1:
         return observations
-    blocks = [observations]
-    for shorter, factor in _products(observations.shape[1], degree):
-        blocks.append(blocks[-1][:, shorter] * observations[:, factor])
-    return np.concatenate(blocks, axis=1)
+    columns = observations
+    for factors in _products(observations.shape[1], degree):
+        products = columns[:, factors[:, 0]] * observations[:, factors[:, 1]]
+        columns = np.concatenate([columns, products], axis=1)
+    return columns
 
 
 @functools.lru_cache(maxsize=16)
-def _products(size: int, degree: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """For each degree from 2: which product of the degree below is multiplied by which number."""
+def _products(size: int, degree: int) -> list[NDArray[np.int64]]:
+    """The columns of each degree from 2, int64[columns, 2], as of :func:`flat_products`."""
     levels = []
-    below: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
+    columns: dict[tuple[int, ...], int] = {(index,): index for index in range(size)}
     for count in range(2, degree + 1):
         products = list(itertools.combinations_with_replacement(range(size), count))
-        shorter = np.array([below[product[:-1]] for product in products])
-        levels.append((shorter, np.array([product[-1] for product in products])))
-        below = {product: index for index, product in enumerate(products)}
+        levels.append(np.array([(columns[product[:-1]], product[-1]) for product in products]))
+        columns.update(zip(products, itertools.count(len(columns)), strict=False))
     return levels
 
 
 def flat_products(size: int, degree: int) -> NDArray[np.int64]:
     """For each column of :func:`features` after the first ``size``: the two columns it is the product of.
 
-    Returns:
-        int64[columns, 2]; the first is a column before it, the second one of the observation.
+    int64[columns, 2]: a column before it, and one of the observation.
     """
-    pairs = [np.empty((0, 2), np.int64)]
-    start, end = 0, size  # columns of the degree below
-    for shorter, factor in _products(size, degree):
-        pairs.append(np.stack([start + shorter, factor], axis=1))
-        start, end = end, end + len(shorter)
-    return np.concatenate(pairs)
+    return np.concatenate([np.empty((0, 2), np.int64), *_products(size, degree)])
 
 
 def weight_shapes(layer_sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -112,24 +98,17 @@ def initial_weights(layer_sizes: Sequence[int], seed: int, first_array: int = 0)
     word k of the stream's "episode" ``first_array + n``, so they depend on the seed and the shape alone.
     """
     weights: Weights = {}
-    for layer, (inputs, outputs) in enumerate(itertools.pairwise(layer_sizes)):
-        for name, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
-            array = first_array + len(weights)
-            u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [array], 0, int(np.prod(shape))))
-            bound = np.float32(1 / np.sqrt(inputs))
-            weights[f"layers.{layer}.{name}"] = ((2 * u - 1) * bound).reshape(shape)
+    for number, (name, shape) in enumerate(weight_shapes(layer_sizes).items()):
+        u = uniform(words(seed, Stream.INITIAL_WEIGHTS, [first_array + number], 0, math.prod(shape)))
+        bound = np.float32(1 / np.sqrt(layer_sizes[number // 2]))
+        weights[name] = ((2 * u - 1) * bound).reshape(shape)
     return weights
 
 
 def preferences(weights: Mapping[str, Any], inputs: Any) -> Any:
     """h(s, .; theta): linear layers with ReLU between them.
 
-    Args:
-        weights: As of :func:`initial_weights`, NumPy arrays or torch tensors.
-        inputs: float32[B, number of features], of the same library.
-
-    Returns:
-        float32[B, number of actions].
+    NumPy arrays or torch tensors: from features float32[B, features] to preferences float32[B, actions].
     """
     last = len(weights) // 2 - 1
     h = inputs

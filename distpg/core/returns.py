@@ -1,7 +1,5 @@
 """Discounted returns of whole episodes, computed where the episodes were played."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np
@@ -20,13 +18,7 @@ def discounted_returns(
     ``to-go``: G_t = r_t + gamma * G_{t+1}, from the episode's last step backwards, so that an action is
     credited only with what came after it. ``total``: the episode's whole return G_0 at every step.
 
-    Args:
-        rewards: float64[N], episodes one after the other.
-        lengths: int32[E], each at least 1, summing to N.
-        gamma: Discount per step, 0 to 1.
-
-    Returns:
-        float64[N].
+    From rewards float64[N], episodes one after the other, and lengths int32[E], at least 1: float64[N].
     """
     to_go = np.empty(len(rewards), np.float64)
     starts = episode_starts(lengths)

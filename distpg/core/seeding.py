@@ -5,16 +5,11 @@ as 1, 2, 3", SC 2011). It has no state, so none has to be saved, sent to a runne
 plays the same wherever and whenever it is played.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
@@ -37,21 +32,17 @@ class Stream(IntEnum):
 def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], seed: int) -> NDArray[np.uint32]:
     """Philox4x32-10 (Salmon et al. 2011, section 4.3).
 
-    Args:
-        counter: Four words below 2**32; arrays broadcast against each other to shape S.
-        seed: The key, below 2**64; its low half is the first key word.
-
-    Returns:
-        uint32[S, 4].
+    From four counter words below 2**32, arrays broadcast to shape S, and the key, below 2**64, whose low half
+    is the first key word: uint32[S, 4].
     """
     c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in np.broadcast_arrays(*counter))
-    key = [seed & 0xFFFFFFFF, seed >> 32]
-    for _ in range(_ROUNDS):
-        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0 = (product1 >> _SHIFT) ^ c1 ^ np.uint64(key[0])
-        c2 = (product0 >> _SHIFT) ^ c3 ^ np.uint64(key[1])
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(10):
+        product0, product1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0 = (product1 >> _SHIFT) ^ c1 ^ np.uint64(k0)
+        c2 = (product0 >> _SHIFT) ^ c3 ^ np.uint64(k1)
         c1, c3 = product1 & _LOW, product0 & _LOW
-        key = [(k + w) & 0xFFFFFFFF for k, w in zip(key, _WEYL, strict=True)]
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 

@@ -1,7 +1,5 @@
 """What runners are given to do: fixed runs of consecutive episodes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

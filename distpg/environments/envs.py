@@ -1,7 +1,5 @@
 """Making one environment, and what a policy needs to know of it."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from dataclasses import dataclass, field
@@ -73,30 +71,23 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
 
 
 def _cannot_make(env_id: str, error: BaseException) -> EnvironmentIdError:
-    if isinstance(error, gymnasium.error.UnregisteredEnv):
-        return EnvironmentIdError(f"there is no environment {env_id!r}", _advice(env_id))
-    line = " ".join(str(error).split())
-    return EnvironmentIdError(
-        f"{env_id} cannot be made: {type(error).__name__}: {line}",
-        "Check --env-kwargs, the environment's own code and the packages it needs.",
-    )
-
-
-def _advice(env_id: str) -> str:
+    if not isinstance(error, gymnasium.error.UnregisteredEnv):
+        line = " ".join(str(error).split())
+        return EnvironmentIdError(
+            f"{env_id} cannot be made: {type(error).__name__}: {line}",
+            "Check --env-kwargs, the environment's own code and the packages it needs.",
+        )
     if ":" in env_id:
-        return "module:EnvId needs a module that can be imported from here and registers EnvId."
-    close = get_close_matches(env_id, gymnasium.registry, n=3)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return "See gymnasium.farama.org for ids; your own is module:EnvId."
+        advice = "module:EnvId needs a module that can be imported from here and registers EnvId."
+    elif close := get_close_matches(env_id, gymnasium.registry, n=3):
+        advice = f"Did you mean {' or '.join(close)}?"
+    else:
+        advice = "See gymnasium.farama.org for ids; your own is module:EnvId."
+    return EnvironmentIdError(f"there is no environment {env_id!r}", advice)
 
 
 def inspect_env(spec: EnvSpec) -> EnvInfo:
-    """Facts of the environment, from its spaces.
-
-    Raises:
-        EnvironmentIdError: As :func:`make_env`, or the spaces are not a Box and a Discrete.
-    """
+    """Facts of it; raises EnvironmentIdError as :func:`make_env`, or unless a Box and a Discrete."""
     with contextlib.closing(make_env(spec)) as env:
         # A wrapper asked for a space that its environment lacks raises AttributeError.
         space, actions = getattr(env, "observation_space", None), getattr(env, "action_space", None)

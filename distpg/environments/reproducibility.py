@@ -1,23 +1,28 @@
 """Is an environment a function of its seed and actions? Played in child processes, that is found out."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from distpg.environments.envs import EnvSpec, make_env
-from distpg.environments.trace import Circumstances, Traces, differs
+from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
 EnvReuse = Literal["always", "episode"]
+_Circumstances = dict[str, Any]
 
+# With this process's own search path: modules of the user's must be found, and no others hide ours.
+_PROGRAM = """
+import sys
+request, sys.path[:] = sys.argv[1], sys.argv[2:]
+from distpg.environments.trace import main
+main(request)
+"""
 # Seconds of playing in each of two processes, side by side; starting them takes about as long.
 _BUDGET_S = 0.8
 _DIAGNOSIS_BUDGET_S = 0.4
@@ -25,9 +30,9 @@ _TIMEOUT_S = 60.0
 # What the test suite verifies need not be checked at each start.
 _VERIFIED = ("gymnasium.envs.classic_control.", "distpg.environments.sleep_env:")
 
-# Everything that an environment could depend on held fast, then one thing at a time otherwise.
-_PINNED = Circumstances(python_random=1, numpy_random=1, clock_shift=1e6, clock_tick=1e-3)
-_ELSEWHERE = Circumstances(clock_shift=123_456.789)
+# What :func:`distpg.environments.trace.pretend` takes. Here everything that an environment could depend on is
+# held fast, to vary one thing at a time.
+_PINNED = {"global_seeds": (1, 1), "clock_shift": 1e6, "clock_tick": 1e-3}
 
 CAUSES = {
     "reset": "state that survives reset: it plays differently in a used and in a new environment",
@@ -44,15 +49,12 @@ _HOPELESS = frozenset({"process", "python_random", "numpy_random", "clock", "oth
 
 @dataclass(frozen=True)
 class Verdict:
-    """What, beside seed and actions, an environment depends on.
-
-    Attributes:
-        causes: Keys of ``CAUSES``; none: it is a function of seed and actions, however often it is reused.
-        details: Why it could not be checked, where it could not.
-    """
+    """What, beside seed and actions, an environment depends on."""
 
     causes: tuple[str, ...] = ()
+    """Keys of ``CAUSES``; none: it is a function of seed and actions, however often it is reused."""
     details: str | None = None
+    """Why it could not be checked, where it could not."""
 
     @property
     def env_reuse(self) -> EnvReuse:
@@ -65,11 +67,7 @@ class Verdict:
         return "episode" if {"reset", "unchecked"} & set(self.causes) else "always"
 
     def why_not_reproducible(self, runners_hash_seed: str | None) -> str | None:
-        """Why a run is not reproducible, in one line; None if it is, or if that is not known.
-
-        Args:
-            runners_hash_seed: PYTHONHASHSEED of the processes that play.
-        """
+        """Why a run whose runners have this PYTHONHASHSEED is not reproducible; None as far as is known."""
         causes = [cause for cause in self.causes if cause in _HOPELESS]
         if "hash" in self.causes and runners_hash_seed != "0":
             causes.append("hash")
@@ -79,11 +77,7 @@ class Verdict:
 
 
 def verdict_of(spec: EnvSpec) -> Verdict:
-    """The verdict on an environment: known in advance, found earlier, or found now in about two seconds.
-
-    Raises:
-        EnvironmentIdError: It cannot be made.
-    """
+    """The verdict, in at most about two seconds; raises EnvironmentIdError where it cannot be made."""
     with contextlib.closing(make_env(spec)) as env:
         entry_point = env.spec.entry_point if env.spec else None
         if isinstance(entry_point, str) and entry_point.startswith(_VERIFIED):
@@ -99,13 +93,10 @@ def verdict_of(spec: EnvSpec) -> Verdict:
 
 
 def examine(spec: EnvSpec) -> Verdict:
-    """Play the environment in processes that differ in all that it must not depend on.
-
-    Only where that shows are more started, which differ in one thing each.
-    """
-    # As runners are; then another process, at another time.
+    """Play it in processes that differ in all that it must not depend on; where it shows, in one thing each."""
     try:
-        here, elsewhere = _play(spec, _BUDGET_S, [(Circumstances(), "0"), (_ELSEWHERE, "1")])
+        # As runners are; then another process, at another time.
+        here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
         if differs(here.first, elsewhere.first) or differs(here.first, here.again):
             causes = _diagnose(spec)
         else:
@@ -119,9 +110,9 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
     """Causes found by varying one thing at a time; at least one."""
     varied = {
         "hash": (_PINNED, "1"),
-        "python_random": (replace(_PINNED, python_random=2), "0"),
-        "numpy_random": (replace(_PINNED, numpy_random=2), "0"),
-        "clock": (replace(_PINNED, clock_shift=2e6 + 0.5), "0"),
+        "python_random": ({**_PINNED, "global_seeds": (2, 1)}, "0"),
+        "numpy_random": ({**_PINNED, "global_seeds": (1, 2)}, "0"),
+        "clock": ({**_PINNED, "clock_shift": 2e6 + 0.5}, "0"),
     }
     pinned, same, *others = _play(
         spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
@@ -143,41 +134,29 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
 
 
 class _NotPlayedError(Exception):
-    """A child ended without an answer."""
+    """The environment cannot be made there, ended its process, or took too long."""
 
 
-def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[Circumstances, str]]) -> list[Traces]:
-    """The traces of several child processes that run side by side, each with its PYTHONHASHSEED.
-
-    Raises:
-        _NotPlayedError: The environment cannot be made there, ends its process, or takes too long.
-    """
+def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstances, str]]) -> list[Traces]:
+    """The traces of child processes that run side by side, each with its PYTHONHASHSEED."""
     children: list[subprocess.Popen[str]] = []
     try:
         for circumstances, hash_seed in processes:
-            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": asdict(circumstances)}
-            children.append(_start(request, hash_seed))
+            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": circumstances}
+            child = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, json.dumps(request), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                text=True,
+            )
+            children.append(child)
         return [_answer(child) for child in children]
     finally:
         for child in children:
             child.kill()
             child.communicate()
-
-
-def _start(request: dict[str, object], hash_seed: str) -> subprocess.Popen[str]:
-    # With this process's own search path: modules of the user's must be found, and no others hide ours.
-    program = "import sys; sys.path[:] = sys.argv[1:]; from distpg.environments.trace import main; main()"
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        json.dump(request, file)
-        file.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-c", program, *sys.path],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            text=True,
-        )
 
 
 def _answer(child: subprocess.Popen[str]) -> Traces:

@@ -4,8 +4,6 @@ Many runners that sleep share a few cores as many runners that compute share a c
 distpg scales beyond the machine at hand.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

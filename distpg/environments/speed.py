@@ -1,7 +1,5 @@
 """How long an environment's steps take by themselves, and how long its episodes are."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import time
@@ -17,13 +15,7 @@ _ENOUGH_EPISODES = 20
 
 @dataclass(frozen=True)
 class Speed:
-    """One environment under fixed pseudo-random actions, resets included.
-
-    Attributes:
-        seconds: Wall time of ``steps`` steps.
-        cpu_seconds: Time that this process's CPUs spent on them.
-        lengths: Steps of each episode that was played to its end.
-    """
+    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes."""
 
     steps: int
     seconds: float
@@ -41,11 +33,13 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
         Exception: Whatever it raises.
     """
     wall = cpu = 0.0
-    steps, lengths = 0, []
+    steps, ended = 0, True
+    lengths: list[int] = []
     with contextlib.closing(make_env(spec)) as env:
         actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
-        for number in itertools.count():
-            seed, length, ended = reset_seed(number), 0, False
+        while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+            number, length = len(lengths), 0
+            seed = reset_seed(number)
             began, cpu_began = perf_counter(), time.process_time()
             env.reset(seed=seed)
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
@@ -57,9 +51,6 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
             wall += perf_counter() - began
             cpu += time.process_time() - cpu_began
             steps += length
-            if not ended:
-                break
-            lengths.append(length)
-            if wall > (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
-                break
+            if ended:
+                lengths.append(length)
     return Speed(steps, wall, cpu, tuple(lengths))

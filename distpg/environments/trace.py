@@ -1,13 +1,11 @@
 """What an environment does under fixed actions, as digests; :func:`main` is a child process's program."""
 
-from __future__ import annotations
-
 import contextlib
+import copy
 import hashlib
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,37 +29,19 @@ _FEWEST_PLAYS = 5
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
 
 
-@dataclass(frozen=True)
-class Circumstances:
-    """What of a process, beside seed and actions, an environment might take notice of.
-
-    Attributes:
-        python_random: Seed of Python's global generator, set anew before each play; None: left as it is.
-        numpy_random: The same for NumPy's.
-        clock_shift: Seconds that Python's clocks are ahead.
-        clock_tick: Seconds between two looks at the clock, whatever time has passed; each play starts at
-            the same time. None: the real clock.
-    """
-
-    python_random: int | None = None
-    numpy_random: int | None = None
-    clock_shift: float = 0.0
-    clock_tick: float | None = None
+Plays = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Plays of the same episodes, by episode number: digests after the reset and after each step.
+    """Plays of the same episodes, by episode number: digests after the reset and after each step."""
 
-    Attributes:
-        first: In a new environment.
-        used: In an environment that has played others.
-        again: In a new environment, after others of the process have played.
-    """
-
-    first: dict[str, list[str]]
-    used: dict[str, list[str]]
-    again: dict[str, list[str]]
+    first: Plays
+    """In a new environment."""
+    used: Plays
+    """In an environment that has played others."""
+    again: Plays
+    """In a new environment, after others of the process have played."""
 
 
 def reset_seed(number: int) -> int:
@@ -71,16 +51,12 @@ def reset_seed(number: int) -> int:
 
 def actions_of(env: Env, number: int, count: int) -> list[Any]:
     """The fixed pseudo-random actions of a trace's episode."""
-    space = env.action_space
-    if isinstance(space, gymnasium.spaces.Discrete):
+    if isinstance(env.action_space, gymnasium.spaces.Discrete):
         numbers = uniform(words(_SEED, Stream.ACTION, [number], 0, count))[0]
-        return [int(space.start) + int(u * float(space.n)) for u in numbers.tolist()]
-    if isinstance(space, gymnasium.spaces.Box):
-        size = int(np.prod(space.shape))
-        columns = [uniform(words(_SEED, Stream.ACTION, [number], 0, count, j))[0] for j in range(size)]
-        low, high = np.maximum(space.low, -1e3), np.minimum(space.high, 1e3)
-        u = np.stack(columns, axis=1).reshape(count, *space.shape)
-        return list((low + u * (high - low)).astype(space.dtype))
+        start, size = int(env.action_space.start), float(env.action_space.n)
+        return [start + int(u * size) for u in numbers.tolist()]
+    # A copy: the environment may sample from its own, which nobody seeds in a run.
+    space = copy.deepcopy(env.action_space)
     space.seed(reset_seed(number))
     return [space.sample() for _ in range(count)]
 
@@ -170,7 +146,7 @@ def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda:
     return Traces(first, used, again)
 
 
-def differs(one: dict[str, list[str]], other: dict[str, list[str]]) -> bool:
+def differs(one: Plays, other: Plays) -> bool:
     """Whether two plays of the same episodes differ, as far as both went."""
     return any(
         one[number][: len(digests)] != digests[: len(one[number])]
@@ -179,45 +155,51 @@ def differs(one: dict[str, list[str]], other: dict[str, list[str]]) -> bool:
     )
 
 
-def pretend(circumstances: Circumstances) -> Callable[[], None]:
-    """Put this process in the circumstances; what is returned renews them."""
+def pretend(
+    global_seeds: tuple[int, int] | None = None, clock_shift: float = 0.0, clock_tick: float | None = None
+) -> Callable[[], None]:
+    """Change what an environment might take notice of in this process; what is returned does so anew.
+
+    Args:
+        global_seeds: Of Python's and of NumPy's global generator; None: they are left as they are.
+        clock_shift: Seconds that Python's clocks are ahead.
+        clock_tick: Seconds between two looks at a clock, whatever time has passed; None: the real ones.
+    """
     looks = 0
-    if circumstances.clock_tick is not None or circumstances.clock_shift:
-        for name in _CLOCKS:
-            real: Callable[[], float] = getattr(time, name)
 
-            def now(real: Callable[[], float] = real) -> float:
-                nonlocal looks
-                looks += 1
-                tick = circumstances.clock_tick
-                return circumstances.clock_shift + (real() if tick is None else looks * tick)
+    def shifted(real: Callable[[], float]) -> Callable[[], float]:
+        def now() -> float:
+            nonlocal looks
+            looks += 1
+            return clock_shift + (real() if clock_tick is None else looks * clock_tick)
 
-            def now_ns(now: Callable[[], float] = now) -> int:
-                return int(now() * 1e9)
+        return now
 
-            setattr(time, name, now)
-            setattr(time, f"{name}_ns", now_ns)
+    for name in _CLOCKS if clock_shift else ():
+        clock = shifted(getattr(time, name))
+        setattr(time, name, clock)
+        setattr(time, f"{name}_ns", lambda clock=clock: int(clock() * 1e9))
 
     def renew() -> None:
         nonlocal looks
         looks = 0
-        if circumstances.python_random is not None:
-            random.seed(circumstances.python_random)
-        if circumstances.numpy_random is not None:
-            np.random.seed(circumstances.numpy_random)
+        if global_seeds is not None:
+            random.seed(global_seeds[0])
+            np.random.seed(global_seeds[1])
 
     return renew
 
 
-def main() -> None:
-    """Answer a request on standard input, ``{"env", "budget_s", "circumstances"}``, on standard output."""
-    request = json.loads(sys.stdin.read())
+def main(request: str) -> None:
+    """Answer on standard output, as JSON: ``{"env", "budget_s", "circumstances"}`` is asked."""
+    wanted = json.loads(request)
     # Environments print; what they print must not get into the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)
-    renew = pretend(Circumstances(**request["circumstances"]))
     try:
-        answer = asdict(traces(EnvSpec(**request["env"]), request["budget_s"], renew))
+        answer = asdict(
+            traces(EnvSpec(**wanted["env"]), wanted["budget_s"], pretend(**wanted["circumstances"]))
+        )
     except DistpgError as error:
         answer = {"error": error.message}
     with os.fdopen(answer_to, "w", encoding="utf-8") as file:

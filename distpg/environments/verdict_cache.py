@@ -1,7 +1,5 @@
 """Verdicts on environments, kept in the user's cache directory: a small JSON file for each."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import inspect
@@ -20,7 +18,6 @@ from distpg.system.user_cache import cache_directory
 
 # Of what is checked and how; a higher number makes all verdicts so far void.
 _VERSION = 1
-_FILELESS = frozenset({"builtins", "typing"})
 
 Key = dict[str, Any]
 
@@ -43,20 +40,15 @@ def verdict_key(spec: EnvSpec, env: Env) -> Key:
 def _source_digest(kind: type[Any]) -> str | None:
     """Of the files that define the class and those it inherits from; None where one is in no file."""
     try:
-        files = {inspect.getsourcefile(base) for base in kind.__mro__ if base.__module__ not in _FILELESS}
-        sources = sorted(Path(file).read_bytes() for file in files if file)
+        bases = [base for base in kind.__mro__ if base.__module__ not in ("builtins", "typing")]
+        sources = sorted(Path(file).read_bytes() for file in set(map(inspect.getsourcefile, bases)) if file)
     except (OSError, TypeError):
         return None
     return hashlib.sha256(b"".join(sources)).hexdigest() if sources else None
 
 
 def _path(key: Key) -> Path:
-    """Of the verdict's file.
-
-    Raises:
-        OSError: There can be none: what the class's source is, nobody knows.
-        RuntimeError: The user has no home directory.
-    """
+    """An OSError where the class's source is not known, a RuntimeError where the user has no home."""
     if key["source"] is None:
         raise FileNotFoundError(f"the source of {key['env_id']}")
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,7 +1,5 @@
 """An episode as a moving picture."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any
@@ -35,11 +33,7 @@ class Recording:
         self._frames_per_s = _DEFAULT_FRAMES_PER_S
 
     def watch(self, spec: EnvSpec) -> Env:
-        """The environment, made so that its frames come here.
-
-        Raises:
-            EnvironmentIdError: It cannot be made, or cannot be drawn.
-        """
+        """The environment, its frames coming here; raises EnvironmentIdError if it cannot be made."""
         env = make_env(spec, render_mode="rgb_array")
         self._frames_per_s = env.metadata.get("render_fps") or _DEFAULT_FRAMES_PER_S
         return _Watched(env, self)
@@ -53,11 +47,7 @@ class Recording:
         self._frames.append(compressed.getvalue())
 
     def save(self) -> None:
-        """Write the file.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Write the file; raises StorageError where it cannot be written."""
         frames = (Image.open(io.BytesIO(frame)) for frame in self._frames)
         with writing(self._path):
             next(frames).save(

@@ -3,8 +3,6 @@
 Numba's cache is pickled, and so may hold any code. Where no such directory can be had there is no cache.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

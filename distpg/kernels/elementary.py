@@ -2,8 +2,6 @@
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
 
-from __future__ import annotations
-
 import numpy as np
 
 from distpg.kernels.compile_cache import njit

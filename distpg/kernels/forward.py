@@ -6,8 +6,6 @@ never on the rows beside it. Types are written out where numba's own rules would
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
 
-from __future__ import annotations
-
 import numpy as np
 
 from distpg.kernels.compile_cache import njit

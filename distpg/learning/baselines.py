@@ -5,8 +5,6 @@ shrink its variance. Those marked leave-one-out use the other episodes of the ba
 without another episode they are 0. The learnt baseline is :mod:`distpg.learning.value_function`.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np
@@ -25,14 +23,7 @@ def baseline_values(
     ``none``: 0. ``episode``: the mean of the episode's own returns, the article's baseline; it depends on the
     episode's own actions, so it biases the gradient. ``batch``: the leave-one-out mean of the returns at all
     steps of the other episodes. ``timestep``: that of the other episodes' returns at the same t, where an
-    episode that has ended counts 0.
-
-    Args:
-        returns: float32[N].
-        lengths: int32[E], summing to N.
-
-    Returns:
-        float64[N].
+    episode that has ended counts 0. From returns float32[N] and lengths int32[E]: float64[N].
     """
     values, num_others = returns.astype(np.float64), len(lengths) - 1
     if kind == "none" or (kind != "episode" and num_others == 0):

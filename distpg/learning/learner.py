@@ -1,9 +1,6 @@
 """The learner: policy, baseline and optimiser. Gradient of a batch, then a step along it."""
 
-from __future__ import annotations
-
 import math
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,23 +57,18 @@ class Learner:
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
         """Updates made so far."""
-        self._earlier_weights: deque[Weights] = deque(maxlen=config.policy_lag)
+        self.earlier_weights: tuple[Weights, ...] = ()
+        """Those of the last updates, as many as the policy lags, oldest first."""
         weights = initial_weights(policy_spec.layer_sizes, config.seed)
         self._network = Network(weights, config.learner_threads)
         self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
-        self._value: ValueFunction | None = None
-        if config.baseline == "value":
-            self._value = ValueFunction(config, policy_spec.observation_size)
+        has_value = config.baseline == "value"
+        self._value = ValueFunction(config, policy_spec.observation_size) if has_value else None
 
     @property
     def weights(self) -> Weights:
         """A copy of the policy's weights, float32."""
         return self._network.weights
-
-    @property
-    def earlier_weights(self) -> tuple[Weights, ...]:
-        """Those of the last updates, as many as the policy lags, oldest first."""
-        return tuple(self._earlier_weights)
 
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
@@ -123,7 +115,11 @@ class Learner:
             raise ValueError("a batch that older weights played needs its log-probabilities")
         log_probs_then = batch.log_probs if is_lagged else None
         returns = batch.returns.astype(np.float64)
-        advantages = returns - self._baseline(batch)
+        if config.baseline == "value":
+            assert self._value is not None
+            advantages = returns - self._value.predict(batch.observations)
+        else:
+            advantages = returns - baseline_values(config.baseline, batch.returns, batch.lengths)
         step_weights = self._step_weights(advantages, batch)
 
         def loss(h: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
@@ -168,18 +164,11 @@ class Learner:
             scaled = scaled * discount_weights(config.gamma, batch.lengths)
         return scaled
 
-    def _baseline(self, batch: EpisodeBatch) -> NDArray[np.float64]:
-        kind = self._config.baseline
-        if kind != "value":
-            return baseline_values(kind, batch.returns, batch.lengths)
-        assert self._value is not None
-        return self._value.predict(batch.observations)
-
     def step(self, gradient: Gradient, lr: float | None = None) -> None:
         """Let the optimiser move the weights along a gradient, clipped if the configuration says so."""
         self.weights_seq_no += 1
         if self._config.policy_lag:
-            self._earlier_weights.append(self.weights)
+            self.earlier_weights = (*self.earlier_weights, self.weights)[-self._config.policy_lag :]
         if gradient.flat is None:
             return
         clipped = clip_by_norm(gradient.flat, gradient.norm, self._config.max_grad_norm)
@@ -199,7 +188,7 @@ class Learner:
     def restore(self, state: LearnerState) -> None:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no
-        self._earlier_weights.extend(state.earlier_weights)
+        self.earlier_weights = state.earlier_weights
         self._network.restore(state.weights)
         self._optimiser.restore(state.optimiser)
         if self._value is not None:

@@ -1,7 +1,5 @@
 """A multilayer perceptron and its exact gradient, a fixed number of rows at a time in memory made once."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -40,11 +38,8 @@ class Network:
     """Linear layers with ReLU between them: the function that ``policies.preferences`` is for runners.
 
     Each chunk of rows is computed on one thread and the chunks' gradients are added in their order, in
-    float64. So neither the number of threads nor where the inputs lie in memory changes a bit.
-
-    Attributes:
-        flat: float32, all weights in the order of their names' arrays; those are views of it.
-        shapes: Of the weights, by name.
+    float64. So neither the number of threads nor where the inputs lie in memory changes a bit. All weights
+    are views of ``flat``, float32, in the order of ``shapes``.
     """
 
     def __init__(self, weights: Weights, num_threads: int = 1) -> None:

@@ -1,7 +1,5 @@
 """Rules that turn a gradient into a step, their state as named arrays, and the learning rate over a run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Literal
@@ -41,6 +39,11 @@ class Optimiser:
         self._mean = torch.zeros_like(network.flat)
         self._mean_square = torch.zeros_like(network.flat)
         self._divisor = torch.empty_like(network.flat)
+        self._arrays = {
+            f"{name}.{key}": array
+            for key, flat in (("exp_avg", self._mean), ("exp_avg_sq", self._mean_square))
+            for name, array in views(flat, network.shapes).items()
+        }
 
     def step(self, gradient: torch.Tensor, lr: float) -> None:
         """Move the network's weights against a gradient, float32, flat as they."""
@@ -60,18 +63,11 @@ class Optimiser:
         """A copy of every array, as ``<weight>.<array>``; empty before Adam's first step, and without it."""
         if self._steps == 0:
             return {}
-        state = {f"{name}.step": np.array(self._steps, np.float32) for name in self._network.shapes}
-        for key, flat in (("exp_avg", self._mean), ("exp_avg_sq", self._mean_square)):
-            for name, array in views(flat, self._network.shapes).items():
-                state[f"{name}.{key}"] = array.numpy().copy()
-        return state
+        steps = {f"{name}.step": np.array(self._steps, np.float32) for name in self._network.shapes}
+        return steps | {name: array.numpy().copy() for name, array in self._arrays.items()}
 
     def restore(self, state: Mapping[str, NDArray[np.float32]]) -> None:
         """Go on from what :attr:`state` was."""
-        self._steps = 0
-        for key, flat in (("exp_avg", self._mean), ("exp_avg_sq", self._mean_square)):
-            flat.zero_()
-            for name, array in views(flat, self._network.shapes).items():
-                if state:
-                    array.copy_(torch.tensor(state[f"{name}.{key}"]))
-                    self._steps = int(state[f"{name}.step"])
+        self._steps = int(next((array for name, array in state.items() if name.endswith(".step")), 0))
+        for name, array in self._arrays.items():
+            array.copy_(torch.tensor(state[name]) if state else torch.zeros(()))

@@ -1,17 +1,13 @@
 """The policy-gradient loss and the scaling of its advantages: pure functions."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distpg.core.episodes import step_numbers
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Normalisation = Literal["none", "rms", "standardise"]
 
@@ -56,12 +52,8 @@ def preference_gradient(
     d H / d h(k) = -pi(k) (log pi(k) + H).
 
     Args:
-        log_pi: float32[A, N], log pi(.|s_t): a column a step.
-        actions: int64[N].
-        advantages: float32[N].
-
-    Returns:
-        float32[A, N].
+        log_pi: float32[A, N], log pi(.|s_t): a column a step; so is the gradient.
+        actions: int64[N]; ``advantages``: float32[N].
     """
     pi = log_pi.exp()
     weights = advantages / num_episodes
@@ -80,18 +72,11 @@ def entropies(log_pi: Tensor) -> Tensor:
 
 
 def truncated_ratios(log_probs: Tensor, log_probs_then: Tensor, limit: float) -> Tensor:
-    """min(limit, pi(a_t|s_t) / pi_then(a_t|s_t)), what weights a step that older weights played.
+    """min(limit, pi(a_t|s_t) / pi_then(a_t|s_t)), float32[N], from log-probabilities float32[N].
 
-    Espeholt et al., "IMPALA: scalable distributed deep-RL with importance weighted actor-learner
-    architectures" (2018), section 4.1: truncating bounds the variance, and is a bias. The weights do not
-    depend on the parameters that the loss is differentiated by.
-
-    Args:
-        log_probs: float32[N], log pi(a_t|s_t) of the policy that learns.
-        log_probs_then: float32[N], the same of the one that played.
-
-    Returns:
-        float32[N], from 0 to ``limit``.
+    What weights a step that older weights played: Espeholt et al., "IMPALA: scalable distributed deep-RL with
+    importance weighted actor-learner architectures" (2018), section 4.1. Truncating bounds the variance, and
+    is a bias. The loss is not differentiated by these weights.
     """
     return (log_probs - log_probs_then).exp_().clamp_(max=limit)
 
@@ -123,13 +108,9 @@ def scale_advantages(
     Both keep the size of a step independent of the size of rewards; both bias the gradient, since the divisor
     depends on the batch's own actions.
 
-    Args:
-        advantages: float64[N].
-        returns: float32[N], what the advantages were made from.
-
     Returns:
-        float64[N], or None where the advantages are rounding noise and no step should be taken: so it is
-        when every episode of a batch did equally well, as at the top of CartPole.
+        float64[N], or None where the advantages float64[N] are rounding noise beside the returns float32[N]
+        and no step should be taken: every episode of the batch did equally well, as at the top of CartPole.
     """
     if kind == "standardise":
         advantages = advantages - advantages.mean()

@@ -1,7 +1,5 @@
 """V(s; w), the learnt baseline: with it REINFORCE is the Monte-Carlo actor-critic of the article."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -6,8 +6,6 @@
 code, and nothing is read before its checksum is right.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -35,13 +33,9 @@ _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after ``progress.iterations`` iterations.
+    """State after ``progress.iterations`` iterations: with what options and where, in how many seconds.
 
-    Attributes:
-        options: The options that decide the result, as config.json has them.
-        platform: Versions, and a digest of the arithmetic, of the process that wrote it.
-        wall_s: Seconds that the run has taken so far.
-        train_s: The same without start-up.
+    ``options`` are those that decide the result, as config.json has them; ``train_s`` is without start-up.
     """
 
     learner: LearnerState
@@ -80,11 +74,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
 
 
 def remove_checkpoints_after(run: Path, iterations: int) -> None:
-    """Remove those that a run resumed at this iteration will write again.
-
-    Raises:
-        StorageError: They cannot be removed.
-    """
+    """Remove those that a run resumed here will write again; raises StorageError where that fails."""
     with writing(run / "checkpoints"):
         _remove(run, {number for number in checkpoint_numbers(run) if number > iterations})
 
@@ -99,10 +89,7 @@ def _remove(run: Path, numbers: Iterable[int]) -> None:
 
 def checkpoint_numbers(run: Path) -> list[int]:
     """Iterations of which there is a checkpoint, good or damaged, in order."""
-    directory = run / "checkpoints"
-    if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+    return sorted(int(path.name) for path in run.glob("checkpoints/*") if path.name.isdigit())
 
 
 def best_checkpoint(run: Path) -> int | None:
@@ -162,11 +149,7 @@ def find_checkpoint(run: Path, which: str) -> Checkpoint:
 
 
 def load_checkpoint(run: Path, number: int) -> Checkpoint:
-    """The state after ``number`` iterations.
-
-    Raises:
-        CheckpointError: It is missing, damaged, or written by a newer version of distpg.
-    """
+    """The state after so many iterations; raises CheckpointError if it is missing, damaged or too new."""
     path = _path(run, number)
     state = _read_state(path)
     weights, optimiser = (_read_tensors(path / name, state["sha256"][name]) for name in _TENSOR_FILES)
@@ -184,11 +167,7 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
 
 
 def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Whether a checkpoint is of the run's own configuration.
-
-    Raises:
-        CheckpointError: It is of another one.
-    """
+    """Raise CheckpointError where a checkpoint is not of the run's own configuration."""
     options = in_present_terms(checkpoint.options)
     for name, value in deciding_options(config).items():
         there = options.get(name, value)
@@ -208,10 +187,10 @@ def _path(run: Path, number: int) -> Path:
 def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     learner, progress = checkpoint.learner, checkpoint.progress
     value = learner.value or ValueState()
-    weights = {**learner.weights, **_under("value", value.weights)}
+    weights = learner.weights | _under("value", value.weights)
     for number, earlier in enumerate(learner.earlier_weights):
         weights |= _under(f"earlier.{number}", earlier)
-    optimiser = {**learner.optimiser, **_under("value", value.optimiser)}
+    optimiser = learner.optimiser | _under("value", value.optimiser)
     files = dict(zip(_TENSOR_FILES, map(save_tensors, (weights, optimiser)), strict=True))
     state = {
         "format": FORMAT,
@@ -231,9 +210,8 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """state.json: the state and a checksum of itself, in the one way that it is ever written."""
     text = json.dumps(dict(state), indent=2, allow_nan=False)
-    return json.dumps(
-        {**state, "sha256_of_the_above": hashlib.sha256(text.encode()).hexdigest()}, indent=2
-    ).encode()
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({**state, "sha256_of_the_above": checksum}, indent=2).encode()
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -283,6 +261,5 @@ def _under(prefix: str, arrays: Weights) -> Weights:
 
 
 def _taken(prefix: str, arrays: Weights) -> Weights:
-    """The arrays under a prefix, without it, taken out of the others."""
     names = [name for name in arrays if name.startswith(f"{prefix}.")]
     return {name.removeprefix(f"{prefix}."): arrays.pop(name) for name in names}

@@ -1,7 +1,5 @@
 """A run's directory, made once and never overwritten, and the configuration in it."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -18,11 +16,7 @@ from distpg.errors import RunDirectoryError
 
 
 def new_run_directory(config: TrainConfig) -> Path:
-    """Make the run's directory: ``config.run_dir``, or a new ``runs/<env>-<seed>-<UTC time>``.
-
-    Raises:
-        RunDirectoryError: There is something in it already, or it cannot be made.
-    """
+    """Make the run's directory; raises RunDirectoryError if it is not empty or cannot be made."""
     if config.run_dir is not None:
         return _make_empty(Path(config.run_dir))
     env = re.sub(r"[^\w.-]+", "-", config.env_id)
@@ -54,11 +48,7 @@ def _make_empty(path: Path) -> Path:
 
 @contextlib.contextmanager
 def exclusive(run: Path) -> Iterator[None]:
-    """Two processes never write to one run; the system releases the lock when a process ends in any way.
-
-    Raises:
-        RunDirectoryError: Another process has the run, or it is no directory.
-    """
+    """A lock that ends with the process; raises RunDirectoryError if another has it, or if it is none."""
     try:
         descriptor = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -78,21 +68,12 @@ def exclusive(run: Path) -> Iterator[None]:
 
 
 def load_run_config(run: Path) -> TrainConfig:
-    """The configuration of a run.
-
-    Raises:
-        RunDirectoryError: This is not a run directory, or its config.json is damaged.
-        ConfigError: config.json holds what is no option.
-    """
+    """A run's configuration; raises as :func:`read_config`, and ConfigError for what is no option."""
     return config_from_mapping(read_config(run), TrainConfig(), str(run / "config.json"))
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """A run's config.json.
-
-    Raises:
-        RunDirectoryError: This is not a run directory, or the file is damaged.
-    """
+    """A run's config.json; raises RunDirectoryError if there is none, or it is damaged."""
     path = run / "config.json"
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for names that are too long
         raise RunDirectoryError(f"{run} is not a run directory: it has no config.json", "Check the path.")

@@ -1,7 +1,5 @@
 """What happened to a run beside training: runners that joined or died, retries, warnings."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -23,8 +21,6 @@ class EventLog:
     def __init__(self, run: Path, listener: OnEvent = lambda event: None) -> None:
         self._path = run / "events.jsonl"
         self._listener = listener
-        self.why_not = why_not_reproducible(run)
-        """Why the run is not reproducible; None as far as is known."""
         with writing(self._path):
             self._path.open("a").close()
 
@@ -37,23 +33,17 @@ class EventLog:
                 # A resumed run must not claim what this one had to give up, not even after a power cut.
                 file.flush()
                 os.fsync(file.fileno())
-        self.why_not = self.why_not or event.why_not
         self._listener(event)
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
     """A run's events so far, without lines that are torn or damaged."""
     events = []
-    try:
-        lines = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                events.append(event)
-    return events
+    with contextlib.suppress(OSError):
+        for line in (run / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+    return [event for event in events if isinstance(event, dict)]
 
 
 def why_not_reproducible(run: Path) -> str | None:

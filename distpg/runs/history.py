@@ -1,8 +1,7 @@
 """A run's files cut back to an earlier iteration, so that a resumed run reads as if it had never stopped."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from distpg.system.files import write_atomically, writing
@@ -13,22 +12,20 @@ def recorded_iterations(run: Path, episodes_per_iteration: int) -> int:
 
     A process that dies leaves a torn last line, or episodes whose iteration is not in metrics.jsonl yet.
     """
-    iterations = 0
-    for line in _whole_lines(run / "metrics.jsonl"):
-        if not _is_iteration(line, iterations + 1):
-            break
-        iterations += 1
-    episodes = 0
-    for line in _whole_lines(run / "episodes.csv")[1:]:
-        if not line.startswith(b"%d," % episodes):
-            break
-        episodes += 1
+    iterations = _count_in_order(_whole_lines(run / "metrics.jsonl"), _is_iteration)
+    lines = _whole_lines(run / "episodes.csv")[1:]
+    episodes = _count_in_order(lines, lambda line, index: line.startswith(b"%d," % index))
     return min(iterations, episodes // episodes_per_iteration)
 
 
-def _is_iteration(line: bytes, number: int) -> bool:
+def _count_in_order(lines: list[bytes], is_right: Callable[[bytes, int], bool]) -> int:
+    wrong = (index for index, line in enumerate(lines) if not is_right(line, index))
+    return next(wrong, len(lines))
+
+
+def _is_iteration(line: bytes, index: int) -> bool:
     try:
-        return bool(json.loads(line)["training_iteration"] == number)
+        return bool(json.loads(line)["training_iteration"] == index + 1)
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -41,13 +38,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 
 def cut_back(run: Path, iterations: int, episodes: int) -> None:
-    """Keep what the run's files say of the first iterations, and nothing of later ones.
-
-    Events are kept, as they happened, but for a torn line.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
+    """Keep what the files say of the first iterations, and all whole events; raises StorageError."""
     with writing(run):
         _keep_lines(run / "metrics.jsonl", iterations)
         _keep_lines(run / "episodes.csv", episodes + 1 if episodes else 0)

@@ -1,16 +1,12 @@
 """What is measured of an iteration: its figures, and its episodes' lines."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from distpg.core.episodes import EpisodeBatch, actions_digests
+from distpg.learning.learner import Gradient
 from distpg.runs.progress import Progress
-
-if TYPE_CHECKING:
-    from distpg.learning.learner import Gradient
 
 Metrics = dict[str, Any]
 

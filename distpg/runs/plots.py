@@ -6,9 +6,8 @@ import csv
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,30 +26,20 @@ GREY = "#6b7280"
 _STEPS = "Environment steps"
 
 
-@dataclass(frozen=True)
-class RunData:
-    """What the figures show of a run: series by its episodes, then by its iterations.
+Series = dict[str, NDArray[np.float64]]
 
-    Attributes:
-        env_steps: Of the run so far, at the end of each episode.
-        iteration_env_steps: The same at the end of each iteration.
-    """
+
+class RunData(NamedTuple):
+    """What the figures show of a run: columns of episodes.csv, and of metrics.jsonl."""
 
     label: str
     stop_return: float | None
-    env_steps: NDArray[np.float64]
-    episode_returns: NDArray[np.float64]
-    iteration_env_steps: NDArray[np.float64]
-    return_variance: NDArray[np.float64]
-    advantage_variance: NDArray[np.float64]
+    episodes: Series
+    iterations: Series
 
 
 def plot_run(run: Path) -> None:
-    """Draw learning_curve.png and variance.png into the directory of a run that has just ended.
-
-    Raises:
-        StorageError: They cannot be written, or the run's files were taken away while it went on.
-    """
+    """:func:`plot_runs` of one that has just ended; raises StorageError if its files were taken away too."""
     try:
         plot_runs([run], run)
     except RunDirectoryError as error:
@@ -64,19 +53,14 @@ def plot_runs(runs: Sequence[Path], output: Path) -> None:
         RunDirectoryError: One is not a run directory, or a file in it is damaged.
         StorageError: The figures cannot be written.
     """
-    data = [read_run(run) for run in runs]
-    for name, draw in (("learning_curve", draw_learning_curve), ("variance", draw_variance)):
+    data = [_read(run) for run in runs]
+    for name, draw in (("learning_curve", _draw_learning_curve), ("variance", _draw_variance)):
         path = output / f"{name}.png"
         with writing(path):
             draw(data).savefig(path)
 
 
-def read_run(run: Path) -> RunData:
-    """A run's series, from config.json, episodes.csv and metrics.jsonl.
-
-    Raises:
-        RunDirectoryError: This is not a run directory, or a file in it is missing or damaged.
-    """
+def _read(run: Path) -> RunData:
     config = read_config(run)
     try:
         with (run / "episodes.csv").open(encoding="utf-8", newline="") as file:
@@ -86,11 +70,10 @@ def read_run(run: Path) -> RunData:
         return RunData(
             label=f"{config['env_id']}, {config['baseline']} baseline, seed {config['seed']}",
             stop_return=config["stop_return"],
-            env_steps=_series(episodes, "num_env_steps_lifetime"),
-            episode_returns=_series(episodes, "episode_return"),
-            iteration_env_steps=_series(lines, "num_env_steps_sampled_lifetime"),
-            return_variance=_series(lines, "return_variance"),
-            advantage_variance=_series(lines, "advantage_variance"),
+            episodes=_series(episodes, "num_env_steps_lifetime", "episode_return"),
+            iterations=_series(
+                lines, "num_env_steps_sampled_lifetime", "return_variance", "advantage_variance"
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(
@@ -99,11 +82,14 @@ def read_run(run: Path) -> RunData:
         ) from error
 
 
-def _series(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
-    return np.array([np.nan if row[key] is None else float(row[key]) for row in rows], np.float64)
+def _series(rows: Sequence[dict[str, Any]], *keys: str) -> Series:
+    return {
+        key: np.array([np.nan if row[key] is None else float(row[key]) for row in rows], np.float64)
+        for key in keys
+    }
 
 
-def recent_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _recent_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of the last 100 values, or of all while they are fewer, float64[n]."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
@@ -112,27 +98,26 @@ def recent_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def draw_learning_curve(runs: Sequence[RunData]) -> Figure:
+def _draw_learning_curve(runs: Sequence[RunData]) -> Figure:
     """Episode return against environment steps (article, first figure)."""
     figure, axes = new_axes("Learning curve", _STEPS, "Episode return")
     for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
-        axes.plot(run.env_steps, run.episode_returns, ".", color=colour, alpha=0.25, markersize=4)
-        axes.plot(run.env_steps, recent_mean(run.episode_returns), color=colour, linewidth=2, label=run.label)
+        steps, returns = run.episodes.values()
+        axes.plot(steps, returns, ".", color=colour, alpha=0.25, markersize=4)
+        axes.plot(steps, _recent_mean(returns), color=colour, linewidth=2, label=run.label)
     for stop_return in sorted({run.stop_return for run in runs if run.stop_return is not None}):
         axes.axhline(stop_return, color=GREY, linestyle="--", linewidth=1, label=f"solved at {stop_return:g}")
     _finish(axes, "dots: episodes; lines: mean of the last 100")
     return figure
 
 
-def draw_variance(runs: Sequence[RunData]) -> Figure:
+def _draw_variance(runs: Sequence[RunData]) -> Figure:
     """Variance of what weights the gradient, against environment steps (article, second figure)."""
     figure, axes = new_axes("Q-value variance", _STEPS, "Variance over an iteration's steps")
     for run, colour in zip(runs, itertools.cycle(COLOURS), strict=False):
-        for values, line, name in (
-            (run.return_variance, ":", "returns"),
-            (run.advantage_variance, "-", "returns minus baseline"),
-        ):
-            axes.plot(run.iteration_env_steps, values, line, color=colour, label=f"{name}: {run.label}")
+        steps, of_returns, of_advantages = run.iterations.values()
+        axes.plot(steps, of_returns, ":", color=colour, label=f"returns: {run.label}")
+        axes.plot(steps, of_advantages, "-", color=colour, label=f"returns minus baseline: {run.label}")
     _finish(axes, "before normalisation")
     return figure
 

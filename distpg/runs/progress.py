@@ -1,7 +1,5 @@
 """When a run ends."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -44,11 +42,7 @@ def is_solved(progress: Progress, config: TrainConfig) -> bool:
 
 
 def is_finished(progress: Progress, config: TrainConfig) -> bool:
-    """Whether a run is solved, or has used up its environment steps or its iterations.
-
-    Args:
-        config: Without ``auto``.
-    """
+    """Whether a run is solved or has used up its steps or iterations; ``config`` has no ``auto`` left."""
     return (
         is_solved(progress, config)
         or (config.max_env_steps is not None and progress.env_steps >= int(config.max_env_steps))

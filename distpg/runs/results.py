@@ -1,7 +1,5 @@
 """How a run ended: result.json."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +38,7 @@ class Result:
     run_dir: str
 
 
-def make_result(
+def write_result(
     run: Path,
     config: TrainConfig,
     progress: Progress,
@@ -49,9 +47,9 @@ def make_result(
     train_s: float,
     not_reproducible_because: str | None = None,
 ) -> Result:
-    """The result of a run that ended with this progress and these weights."""
+    """Write result.json of a run that ended so; raises StorageError where it cannot be written."""
     solved = is_solved(progress, config)
-    return Result(
+    result = Result(
         solved=solved,
         env_steps_to_solve=progress.env_steps if solved else None,
         episodes_to_solve=progress.episodes if solved else None,
@@ -65,17 +63,9 @@ def make_result(
         versions={"python": python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         run_dir=str(run),
     )
-
-
-def write_result(run: Path, result: Result) -> None:
-    """Write result.json.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    write_atomically(
-        run / "result.json", (json.dumps(asdict(result), indent=2, allow_nan=False) + "\n").encode()
-    )
+    text = json.dumps(asdict(result), indent=2, allow_nan=False) + "\n"
+    write_atomically(run / "result.json", text.encode())
+    return result
 
 
 def read_result(run: Path) -> Result | None:

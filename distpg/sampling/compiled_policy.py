@@ -1,7 +1,5 @@
 """Compiled calls: an episode's seeds, and a tick of the built-in policies, from features to the choice."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """EnvRunner turns a task and weights into complete episodes with their returns."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +15,13 @@ from distpg.environments.envs import EnvSpec, env_spec
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
-from distpg.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)
 class EnvRunnerSpec:
     """Everything a runner is made from; small and plain, so that it can be sent to another process.
 
-    Attributes:
-        log_probs: Whether batches hold the log-probabilities of their actions, and rewards: their rewards.
+    ``log_probs`` and ``rewards`` say whether batches hold them.
     """
 
     env: EnvSpec
@@ -58,12 +54,7 @@ def env_runner_spec(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a call: for each task its batch, or why an episode of it failed.
-
-    Attributes:
-        digests: Of each batch; None where an episode failed.
-        steps: Environment steps of the whole call, and seconds that it took.
-    """
+    """What came of a call, its steps and seconds: each task's batch and digest, or why an episode failed."""
 
     outcomes: list[EpisodeBatch | EpisodeError]
     digests: tuple[str | None, ...]
@@ -78,36 +69,30 @@ class EnvRunner:
         self._spec = spec
         if not spec.compile_cache:
             do_without_cache()
-        self._sampler: Sampler = GymnasiumSampler(
+        self._sampler = GymnasiumSampler(
             spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
         )
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
-        """Play the task's episodes to their ends and compute their discounted returns.
-
-        Raises:
-            EpisodeError: The environment failed.
-        """
+        """The task's episodes with their returns; raises EpisodeError where the environment fails."""
         played = self._sampler.sample(task.first_episode, task.num_episodes, weights)
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
         with np.errstate(over="ignore"):
             returns32 = returns.astype(np.float32)
-        if not np.isfinite(returns32).all():
-            episode = task.first_episode + int(
-                np.repeat(np.arange(task.num_episodes), played.lengths)[~np.isfinite(returns32)][0]
-            )
+        ids = np.arange(task.first_episode, task.first_episode + task.num_episodes, dtype=np.int64)
+        if not (finite := np.isfinite(returns32)).all():
+            episode = int(np.repeat(ids, played.lengths)[~finite][0])
             raise EpisodeError(
                 f"{self._spec.env.env_id} gave rewards in episode {episode} too large for float32",
                 "Scale the rewards down.",
                 episode,
             )
-        last = task.first_episode + task.num_episodes
         return EpisodeBatch(
             observations=played.observations,
             actions=played.actions,
             returns=returns32,
             lengths=played.lengths,
-            episode_ids=np.arange(task.first_episode, last, dtype=np.int64),
+            episode_ids=ids,
             episode_returns=played.episode_returns,
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,

@@ -1,7 +1,5 @@
 """What a machine's arithmetic and environments yield, in two digests: equal where results are equal."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from dataclasses import dataclass
@@ -24,27 +22,19 @@ _ENV_STEPS = 200
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes.
-
-    Attributes:
-        numerics: Digest of the policy's choices and their log-probabilities for fixed inputs.
-        environment: Digest of 200 steps of the environment under fixed actions. One that is not a function
-            of seed and actions differs each time.
-    """
+    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes."""
 
     numerics: str
+    """Digest of the policy's choices and their log-probabilities for fixed inputs."""
     environment: str
+    """Of 200 steps under fixed actions; of what is no function of seed and actions, another each time."""
     distpg: str
     python: str
     numpy: str
 
 
 def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
-    """The fingerprint of this process for runners made from ``spec``; the same at each call.
-
-    Raises:
-        EnvironmentIdError: The environment cannot be made.
-    """
+    """The fingerprint of this process for such runners; raises EnvironmentIdError as :func:`make_env`."""
     return Fingerprint(
         numerics=numerics_digest(spec.policy),
         environment=_environment(spec),
@@ -79,10 +69,9 @@ def numerics_digest(policy: PolicySpec) -> str:
 def _environment(spec: EnvRunnerSpec) -> str:
     """A new environment for each episode, so that what survives a reset does not count."""
     digest = hashlib.sha256()
-    steps, number = 0, 0
-    while steps < _ENV_STEPS and number < _ENV_STEPS:
-        with contextlib.closing(make_env(spec.env)) as env:
-            # An exception may end an episode at its reset, after no step.
-            steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
-        number += 1
+    steps = 0
+    for number in range(_ENV_STEPS):  # an exception may end each at its reset, after no step
+        if steps < _ENV_STEPS:
+            with contextlib.closing(make_env(spec.env)) as env:
+                steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
     return digest.hexdigest()

@@ -1,7 +1,5 @@
 """Runners that share tasks: what every group of them offers, and the group of none."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +23,7 @@ class Ticket:
 
 @dataclass
 class CollectTimes:
-    """Seconds, added up since a group was made.
-
-    Attributes:
-        broadcast_s: This process's, to make weights ready for the runners.
-        sampling_s: Each runner's, to play its tasks.
-    """
+    """Seconds since a group was made: to make weights ready here, and each runner's to play."""
 
     broadcast_s: float = 0.0
     sampling_s: dict[int, float] = field(default_factory=dict)
@@ -104,15 +97,14 @@ class InProcessEnvRunnerGroup(EnvRunnerGroup):
     def collect(self, ticket: Ticket) -> EpisodeBatch:
         start, weights = time.perf_counter(), self._weights.pop(ticket)
         twice = audited(ticket.tasks, self._seed, self._audit_every)
-        batches = [self._play(task, weights, task in twice) for task in ticket.tasks]
+        batches = []
+        for task in ticket.tasks:
+            batch = self._runner.sample(task, weights)
+            batches.append(batch)
+            if task in twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
+                self._on_event(answers_differ(task, (0, 0)))
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
-
-    def _play(self, task: Task, weights: Weights, twice: bool) -> EpisodeBatch:
-        batch = self._runner.sample(task, weights)
-        if twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
-            self._on_event(answers_differ(task, (0, 0)))
-        return batch
 
     @override
     def publish(self, metrics: Mapping[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from distpg.core.episodes import episode_starts
 from distpg.core.policies import PolicySpec, Weights
@@ -18,7 +15,7 @@ from distpg.environments.envs import Env, EnvSpec, first_action, make_env, witho
 from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
 from distpg.sampling.compiled_policy import CompiledPolicy, reset_seeds
 from distpg.sampling.record import Record
-from distpg.sampling.sampler import TRAINING, Play, Sampler, Trajectories
+from distpg.sampling.sampler import TRAINING, Play, Trajectories
 
 # Steps between two looks at whether the record has room for more.
 _ROOM = 128
@@ -26,7 +23,7 @@ _NO_LIMIT = 2**62
 _Lane = tuple[int, Callable[[Any], Any], list[float]]
 
 
-class GymnasiumSampler(Sampler):
+class GymnasiumSampler:
     """One compiled call a tick for the policy, then one step of each environment that still plays.
 
     Which episodes share a tick depends on the task alone, and none changes what another plays. Gymnasium's
@@ -64,9 +61,10 @@ class GymnasiumSampler(Sampler):
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
         self._shape: tuple[int, ...] = ()
         self.steps = 0
+        """Environment steps and resets so far."""
 
-    @override
     def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
+        """Play consecutive episodes to their ends; raises EpisodeError where the environment fails in one."""
         if not self._keeps_envs:
             self.close()
         while len(self._envs) < num_episodes:
@@ -147,18 +145,14 @@ class GymnasiumSampler(Sampler):
         return array
 
     def _check_finite(self, played: Trajectories, first_episode: int) -> None:
-        """One look at everything costs a thousandth of one at each step.
-
-        Raises:
-            EpisodeError: An observation or a reward is NaN or infinite, or too large for float32.
-        """
+        """One look at everything costs a thousandth of one at each step."""
         for name, values in (("observation", played.observations), ("reward", played.rewards)):
             if not np.isfinite(values).all():
                 row = int(np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0][0])
-                lane = int(np.searchsorted(episode_starts(played.lengths), row, side="right")) - 1
-                t = row - int(episode_starts(played.lengths)[lane])
-                value = values[row].tolist()
-                raise self._failure(ValueError(f"its {name} is {value}"), first_episode + lane, t)
+                starts = episode_starts(played.lengths)
+                lane = int(np.searchsorted(starts, row, side="right")) - 1
+                error = ValueError(f"its {name} is {values[row].tolist()}")
+                raise self._failure(error, first_episode + lane, row - int(starts[lane]))
 
     def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
         if isinstance(error, gymnasium.error.DependencyNotInstalled):
@@ -174,7 +168,7 @@ class GymnasiumSampler(Sampler):
             episode,
         )
 
-    @override
     def close(self) -> None:
+        """Release the environments."""
         while self._envs:
             self._envs.pop().close()

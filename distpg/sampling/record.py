@@ -1,7 +1,5 @@
 """What happens in the lanes of a task, and how it becomes trajectories."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -1,15 +1,11 @@
 """Samplers play the episodes of a task; each is a pure function of (seed, weights, episode numbers)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.episodes import episode_starts
-from distpg.core.policies import Weights
 from distpg.core.seeding import Stream
 
 
@@ -50,22 +46,3 @@ class Play:
 
 
 TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION)
-
-
-class Sampler(Protocol):
-    """Plays complete episodes with a policy."""
-
-    steps: int
-    """Environment steps and resets so far."""
-
-    def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
-        """Play episodes ``first_episode`` to ``first_episode + num_episodes - 1`` to their ends.
-
-        Raises:
-            EpisodeError: The environment failed in one of them.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the environments."""
-        ...

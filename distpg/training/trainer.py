@@ -28,7 +28,7 @@ from distpg.runs.metrics import Metrics, iteration_metrics
 from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
-from distpg.runs.results import Result, make_result, write_result
+from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
 from distpg.training.platform import platform_of
@@ -105,8 +105,7 @@ def train_on(
                     recorder.checkpoint(learner, progress)
             why_not = runners.why_not_reproducible
     digest = weights_digest(learner.weights)
-    result = make_result(run, config, progress, digest, clock.wall_s, clock.train_s, why_not)
-    write_result(run, result)
+    result = write_result(run, config, progress, digest, clock.wall_s, clock.train_s, why_not)
     plot_run(run)
     return result
 
