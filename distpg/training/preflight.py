@@ -74,10 +74,13 @@ def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
         run: The run's directory, if it is there already.
 
     Raises:
-        ConfigError: No cluster is at the address, or it does not take this process in.
+        ConfigError: No cluster is at the address, or it does not take this process in; or the recording would
+            be in no directory.
         RunDirectoryError: There is no room for the run.
     """
     check_address(config)
+    if config.record_dispatch is not None and not (parent := Path(config.record_dispatch).parent).is_dir():
+        raise ConfigError(f"{parent} is not a directory", "Check the path given to --record-dispatch.")
     path = run or Path(config.run_dir or "runs").absolute()
     there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
     check_disk(next(there))

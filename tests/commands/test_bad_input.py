@@ -360,6 +360,7 @@ def test_paths(refused: Check, run: Path) -> None:
     refused("train", "--run-dir", "full", error="has something in it already", hint="never overwritten")
     refused("train", "--run-dir", "loop", error="cannot write to loop")
     refused("train", "--run-dir", "a" * 300, error="cannot write to")
+    refused("train", "--record-dispatch", "nodir/flight", error="nodir is not a directory")
     refused("train", "--run-dir", "/proc/nowhere", error="cannot write to /proc/nowhere")
     refused("resume", "file", error="file is not a run directory")
     refused("resume", "full", error="full is not a run directory")
