@@ -93,7 +93,7 @@ def verdict_of(spec: EnvSpec) -> Verdict:
 
 
 def examine(spec: EnvSpec) -> Verdict:
-    """Play it in processes that differ in all that it must not depend on; where it shows, in one thing each."""
+    """Play it in processes that differ in all that it must not depend on; then, if need be, in one each."""
     try:
         # As runners are; then another process, at another time.
         here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
