@@ -1,7 +1,5 @@
 """``distpg benchmark``."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """The ``distpg`` command: usage, exit codes, and a module a command, imported only when it is asked for."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """``distpg doctor``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from distpg.commands.options import EnvOptions

@@ -1,7 +1,5 @@
 """What this machine has, whether a cluster answers, and whether an environment can be trusted."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

@@ -4,8 +4,6 @@
 a wrong one as it is, so that ``TrainConfig`` and :func:`check_option` refuse it as they do a file's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

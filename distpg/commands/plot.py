@@ -1,7 +1,5 @@
 """``distpg plot``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

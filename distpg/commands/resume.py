@@ -1,7 +1,5 @@
 """``distpg resume``."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``distpg train``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Where a configuration comes from besides the command line: presets and files."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace

@@ -4,8 +4,6 @@ An option is a field of a dataclass. Its annotation is its type, or ``Annotated[
 :class:`Range` for numbers, and with ``FREE`` or ``LIMIT`` where resume may change it.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import math

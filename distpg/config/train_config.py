@@ -1,7 +1,5 @@
 """TrainConfig: one frozen dataclass is the whole configuration of a run."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal

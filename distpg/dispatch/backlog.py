@@ -14,8 +14,6 @@
 | searched       | orphaned often   | given up; so is a part, which names the episode that kills  |
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field

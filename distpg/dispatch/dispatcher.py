@@ -9,8 +9,6 @@ The backlog knows the life of each task, the fleet that of each runner; each has
 the one is matched with the other: tasks are handed out, sent ahead, taken over and hedged.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from distpg.core.tasks import Task

@@ -16,8 +16,6 @@ Pure bookkeeping in a time that is given from outside; it starts and ends nothin
 | any              | removed                  | missing; one that never answered makes the others wait   |
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -5,8 +5,6 @@ The first line of a flight has its rules, each further one a report, its time, a
 the same commands.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What the dispatcher is told (reports), what it orders (commands), and the rules it goes by: plain data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -47,9 +47,7 @@ class EnvInfo:
 def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
     """One plain environment.
 
-    Raises:
-        EnvironmentIdError: There is no such environment, it cannot be made with these arguments, or an
-            episode of it would never have to end.
+    Raises EnvironmentIdError if there is none, it cannot be made so, or its episodes would never have to end.
     """
     kwargs = spec.env_kwargs if render_mode is None else {**spec.env_kwargs, "render_mode": render_mode}
     try:
@@ -103,10 +101,7 @@ def inspect_env(spec: EnvSpec) -> EnvInfo:
 def without_wrappers(env: Env) -> tuple[Env, int | None]:
     """An environment without Gymnasium's outermost wrappers that only count steps or check their order.
 
-    They take a third of a step's time. Whoever steps the environment has to cut episodes by itself.
-
-    Returns:
-        The environment, and the number of steps after which an episode is truncated; None: by nobody.
+    They take a third of a step's time. Whoever steps it has to cut episodes after the number of steps given.
     """
     limits = []
     while type(env) in (TimeLimit, OrderEnforcing):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,9 +20,9 @@ _Circumstances = dict[str, Any]
 # With this process's own search path: modules of the user's must be found, and no others hide ours.
 _PROGRAM = """
 import sys
-request, sys.path[:] = sys.argv[1], sys.argv[2:]
+sys.path[:] = sys.argv[1:]
 from distpg.environments.trace import main
-main(request)
+main()
 """
 # Seconds of playing in each of two processes, side by side; starting them takes about as long.
 _BUDGET_S = 0.8
@@ -93,7 +94,7 @@ def verdict_of(spec: EnvSpec) -> Verdict:
 
 
 def examine(spec: EnvSpec) -> Verdict:
-    """Play it in processes that differ in all that must not matter; where it shows, in one thing each."""
+    """Play it in processes that differ in all that it must not depend on; then, if need be, in one each."""
     try:
         # As runners are; then another process, at another time.
         here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
@@ -143,14 +144,18 @@ def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstanc
     try:
         for circumstances, hash_seed in processes:
             request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": circumstances}
-            child = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps(request), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONHASHSEED": hash_seed},
-                text=True,
-            )
+            # By a file: arguments of environments may be longer than a command line.
+            with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+                json.dump(request, file)
+                file.seek(0)
+                child = subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM, *sys.path],
+                    stdin=file,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                    text=True,
+                )
             children.append(child)
         return [_answer(child) for child in children]
     finally:

@@ -26,11 +26,7 @@ class Speed:
 def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
     """Play whole episodes for so many seconds, or three times as long where they are few.
 
-    The last one is cut where it would take more than ``at_most_s`` in all.
-
-    Raises:
-        EnvironmentIdError: The environment cannot be made.
-        Exception: Whatever it raises.
+    The last one is cut where it would take more than ``at_most_s`` in all. Raises what that does.
     """
     wall = cpu = 0.0
     steps, ended = 0, True

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -190,9 +191,9 @@ def pretend(
     return renew
 
 
-def main(request: str) -> None:
-    """Answer on standard output, as JSON: ``{"env", "budget_s", "circumstances"}`` is asked."""
-    wanted = json.loads(request)
+def main() -> None:
+    """Answer the request on standard input, both as JSON: ``{"env", "budget_s", "circumstances"}`` is asked."""
+    wanted = json.load(sys.stdin)
     # Environments print; what they print must not get into the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)

@@ -73,12 +73,8 @@ class Learner:
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
 
-        Args:
-            lr: The step's learning rate; default: the configuration's.
-
-        Raises:
-            DivergenceError: The loss, its gradient or what came of it is NaN or infinite. The weights are
-                of no use then.
+        Raises DivergenceError where the loss, its gradient or what came of it is not finite: the weights are
+        of no use then. ``lr`` is the configuration's by default.
         """
         gradient = self.gradient(batch)
         self._check_finite("loss", math.isfinite(gradient.loss))
@@ -104,10 +100,7 @@ class Learner:
         """The gradient of the loss over a batch of whole episodes, at the current weights.
 
         Where older weights played the batch, each step's term is multiplied by how much likelier its action
-        is now, at most ``ratio_clip``; the entropy's is not.
-
-        Raises:
-            ValueError: The batch lacks the log-probabilities that a policy lag calls for.
+        is now, at most ``ratio_clip``; the entropy's is not. Without log-probabilities: ValueError.
         """
         config = self._config
         is_lagged = batch.weights_seq_no != self.weights_seq_no

@@ -1,7 +1,5 @@
 """The Ray actor that wraps an EnvRunner; calls and answers travel as bytes."""
 
-from __future__ import annotations
-
 import pickle
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Whether a cluster is where --address says, and takes this process in, as far as can be known beforehand."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Whether a runner that wants to join plays what the others play."""
 
-from __future__ import annotations
-
 from distpg.core.events import NotReproducible, OnEvent
 from distpg.core.policies import PolicySpec
 from distpg.on_ray.actor import Introduction

@@ -1,7 +1,5 @@
 """Starting a Ray cluster on this machine, or attaching to one that runs."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

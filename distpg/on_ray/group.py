@@ -1,7 +1,5 @@
 """The adapter between the dispatcher and Ray actors: what Ray says becomes reports, commands become calls."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

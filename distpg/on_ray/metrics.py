@@ -1,7 +1,5 @@
 """A run's figures as Ray application metrics, so that whatever watches a cluster (Prometheus) sees them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """One runner as its group knows it: its actor, what it works on, and what waits behind that."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

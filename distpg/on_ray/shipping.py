@@ -1,7 +1,5 @@
 """What runners on other machines get of this one: the working directory, or one module of it."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

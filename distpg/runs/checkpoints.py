@@ -110,30 +110,23 @@ def newest_checkpoint(
 ) -> Checkpoint | None:
     """The newest good checkpoint of at most so many iterations; None if there is none.
 
-    Args:
-        on_damaged: Called for each damaged checkpoint that is passed over.
-
-    Raises:
-        CheckpointError: One was written by a newer version of distpg.
+    ``on_damaged`` is told of each that is passed over. A newer version's raises CheckpointError.
     """
     for number in reversed(checkpoint_numbers(run)):
-        if at_most is not None and number > at_most:
-            continue
-        try:
-            return load_checkpoint(run, number)
-        except CheckpointError as error:
-            if not error.is_damage:
-                raise
-            on_damaged(error)
+        if at_most is None or number <= at_most:
+            try:
+                return load_checkpoint(run, number)
+            except CheckpointError as error:
+                if not error.is_damage:
+                    raise
+                on_damaged(error)
     return None
 
 
 def find_checkpoint(run: Path, which: str) -> Checkpoint:
     """A run's checkpoint: ``last``, ``best``, or the number of its iterations.
 
-    Raises:
-        ConfigError: ``which`` is none of these.
-        CheckpointError: There is no such checkpoint, or it is damaged.
+    Raises ConfigError for anything else, CheckpointError where there is none or it is damaged.
     """
     is_number = which.isascii() and which.isdigit() and len(which) < 16
     if which not in ("last", "best") and not is_number:
@@ -162,8 +155,8 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     learner = LearnerState(
         weights, optimiser, state["weights_seq_no"], tuple(earlier), value if value.weights else None
     )
-    others = {name: state[name] for name in ("options", "platform", "wall_s", "train_s")}
-    return Checkpoint(learner, _progress(state), **others)
+    others = (state[name] for name in ("options", "platform", "wall_s", "train_s"))
+    return Checkpoint(learner, _progress(state), *others)
 
 
 def check_same_options(run: Path, checkpoint: Checkpoint, config: TrainConfig) -> None:

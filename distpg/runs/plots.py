@@ -49,9 +49,7 @@ def plot_run(run: Path) -> None:
 def plot_runs(runs: Sequence[Path], output: Path) -> None:
     """Draw both figures with all runs in them into ``output``.
 
-    Raises:
-        RunDirectoryError: One is not a run directory, or a file in it is damaged.
-        StorageError: The figures cannot be written.
+    Raises RunDirectoryError for what is no run or is damaged, StorageError where they cannot be written.
     """
     data = [_read(run) for run in runs]
     for name, draw in (("learning_curve", _draw_learning_curve), ("variance", _draw_variance)):

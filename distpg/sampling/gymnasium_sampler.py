@@ -48,7 +48,6 @@ class GymnasiumSampler:
         log_probs: bool = False,
     ) -> None:
         self._env_spec = env_spec
-        self._policy_spec = policy_spec
         self._policy = CompiledPolicy(policy_spec)
         self._seed = seed
         self._play = play

@@ -1,7 +1,5 @@
 """Small files that are seen whole or not at all, and JSON that everybody reads."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """What a measurement was taken on, in a line."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

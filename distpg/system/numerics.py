@@ -6,8 +6,6 @@ the library first computes, so ``import distpg`` sets those that are not set, an
 all of them.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

@@ -1,7 +1,5 @@
 """Temporary directories that do not pile up: those of processes that were killed are removed by the next."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Where distpg keeps what it would otherwise work out again, and whether a directory is the user's alone."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

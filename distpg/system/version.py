@@ -1,7 +1,5 @@
 """The version, importable without anything else, and those of other packages, without importing them."""
 
-from __future__ import annotations
-
 from importlib import metadata
 
 __version__ = "0.1.0"

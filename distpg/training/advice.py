@@ -1,7 +1,5 @@
 """How many runners an environment is worth, and how large their tasks: arithmetic on its speed."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a trained policy is worth: episodes of their own, played with a checkpoint's weights."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path

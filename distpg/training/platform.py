@@ -1,7 +1,5 @@
 """What decides a process's bits beside a run's options, and whether it changed since a checkpoint."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """A trained policy, from a run's directory, to be used outside distpg."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What can be known to go wrong before anything starts: pure functions of what was found."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From what a user asked for to what is run: the environment is looked at, and nothing stays ``auto``."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Any episode of a run played again, from the run's directory and the episode's number."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 from collections.abc import Callable

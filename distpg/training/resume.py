@@ -1,7 +1,5 @@
 """Going on with a run from its last good checkpoint, as if it had never stopped."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Collection for any learner: whole episodes, each exactly once, in order, at any number of runners."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Which runners a configuration asks for, here or on Ray, and what an iteration gives them to do."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace

@@ -4,8 +4,6 @@ Each configuration is started by itself, warmed up, and then measured in several
 play the same iterations in the same repetition: the same episodes, where the weights are the same.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import itertools

@@ -1,7 +1,5 @@
 """The training loop: collect complete episodes, update, record, until solved or out of budget."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,18 +8,13 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import (
-    EpisodeFailed,
-    Event,
-)
+from distpg.core.events import EpisodeFailed, Event
 from distpg.core.policies import weights_digest
 from distpg.core.seeding import environment_seed
 from distpg.errors import DivergenceError, EpisodeError, StorageError
 from distpg.learning.learner import Learner
 from distpg.learning.optimisers import learning_rate
-from distpg.runs.checkpoints import (
-    Checkpoint,
-)
+from distpg.runs.checkpoints import Checkpoint
 from distpg.runs.directory import exclusive, new_run_directory
 from distpg.runs.events import EventLog, why_not_reproducible
 from distpg.runs.metrics import Metrics, iteration_metrics

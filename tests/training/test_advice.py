@@ -5,12 +5,7 @@ import pytest
 
 from distpg.environments.envs import EnvSpec
 from distpg.environments.speed import Speed, measure_speed
-from distpg.training.advice import (
-    in_words,
-    makespan,
-    recommend,
-    task_seconds,
-)
+from distpg.training.advice import in_words, makespan, recommend, task_seconds
 
 # 5 ms a step, 1 % of it computing; and 10 microseconds a step, all of it computing.
 WAITS = Speed(steps=2000, seconds=10, cpu_seconds=0.1, lengths=(20,) * 100)
