@@ -192,7 +192,7 @@ def pretend(
 
 
 def main() -> None:
-    """Answer the request on standard input, both as JSON: ``{"env", "budget_s", "circumstances"}`` is asked."""
+    """Answer the request on standard input, both in JSON: ``{"env", "budget_s", "circumstances"}``."""
     wanted = json.load(sys.stdin)
     # Environments print; what they print must not get into the answer.
     answer_to = os.dup(1)
