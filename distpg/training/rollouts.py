@@ -65,8 +65,8 @@ class Rollouts:
 
         Args:
             iteration: From 0.
-            weights: After so many updates, named and shaped as the initial ones, float32. They are kept as
-                long as runners need them, and must not be changed in place.
+            weights: After so many updates, named and shaped as the initial ones, float32. Changing them in
+                place afterwards changes nothing that is played.
 
         Raises:
             ValueError: Another iteration is next, or these are no weights of this policy.
@@ -78,7 +78,11 @@ class Rollouts:
             raise ValueError(f"iteration {self._iteration} is next, not {iteration}")
         if self._shapes != {name: array.shape for name, array in weights.items() if array.dtype == "f4"}:
             raise ValueError(f"weights must be float32 arrays of these shapes: {self._shapes}")
-        self._weights[iteration] = weights
+        # Those of a policy that lags are played with later, when a learner may have changed them in place.
+        lags = self.config.policy_lag > 0
+        self._weights[iteration] = (
+            {name: array.copy() for name, array in weights.items()} if lags else weights
+        )
         limit = self.config.max_iterations
         while not self._tickets or limit is None or self._next < limit:
             tasks = plan(self.config, self._next)

@@ -67,6 +67,23 @@ def test_what_is_no_weights_or_no_next_iteration_is_refused() -> None:
             runners.collect(0, weights)
 
 
+@pytest.mark.parametrize("lag", [0, 2])
+def test_weights_may_be_changed_in_place_between_iterations(lag: int) -> None:
+    played = []
+    for in_place in (False, True):
+        config = distpg.TrainConfig(num_env_runners=0, policy_lag=lag, **SMALL)
+        with distpg.rollouts(config) as runners:
+            weights, digests = runners.initial_weights, []
+            for iteration in range(5):
+                digests.append(batch_digest(runners.collect(iteration, weights)))
+                if not in_place:
+                    weights = {name: array.copy() for name, array in weights.items()}
+                for array in weights.values():
+                    array += np.float32(0.5)
+            played.append(digests)
+    assert played[0] == played[1]
+
+
 def test_a_limit_of_iterations_is_the_learners_own_affair() -> None:
     config = distpg.TrainConfig(num_env_runners=0, policy_lag=2, max_iterations=2, **SMALL)
     with distpg.rollouts(config) as runners:
