@@ -1,8 +1,8 @@
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from distpg.on_ray.group import RayEnvRunnerGroup
 
 
-# How long an example takes says nothing on a machine that others use too.
-hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("untimed")
+with contextlib.suppress(ImportError):  # scripts/test-cluster does without it
+    import hypothesis
+
+    # How long an example takes says nothing on a machine that others use too.
+    too_slow = hypothesis.HealthCheck.too_slow
+    hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[too_slow])
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
