@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from distpg.errors import ConfigError
 from distpg.runs.plots import COLOURS, GREY, new_axes
-from distpg.system.files import writing
+from distpg.system.files import check_directory_of, writing
 from distpg.system.hardware import hardware_line
 from distpg.training.throughput import Measurement, efficiency, sizes_in_words
 
@@ -26,8 +26,7 @@ def check_plot_path(path: Path) -> None:
     """Whether a figure can be written there, as far as can be known before (ConfigError: it cannot)."""
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--plot cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent} is not a directory", "Check the path given to --plot.")
+    check_directory_of(path, "--plot")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigError(f"{path} cannot be written to", "Check the path given to --plot.")
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from distpg.environments.envs import Env, EnvSpec, make_env
 from distpg.errors import ConfigError, RenderError
-from distpg.system.files import writing
+from distpg.system.files import check_directory_of, writing
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _DEFAULT_FRAMES_PER_S = 30
@@ -26,8 +26,7 @@ class Recording:
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in _FORMATS:
             raise ConfigError(f"--video cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path.parent} is not a directory", "Check the path given to --video.")
+        check_directory_of(path, "--video")
         self._path = path
         self._frames: list[bytes] = []
         self._frames_per_s = _DEFAULT_FRAMES_PER_S

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distpg.errors import StorageError
+from distpg.errors import ConfigError, StorageError
+
+
+def check_directory_of(path: Path, option: str) -> None:
+    """Whether a file that an option names could be there at all (ConfigError: it could not)."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent} is not a directory", f"Check the path given to {option}.")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ from distpg.config.train_config import TrainConfig, automatic_episodes_per_task
 from distpg.core.events import Advice
 from distpg.errors import ConfigError, RunDirectoryError
 from distpg.on_ray.address import check_answers
+from distpg.system.files import check_directory_of
 from distpg.system.hardware import free_memory
 
 # A runner of a built-in policy: Python, Ray, NumPy and Gymnasium take 110 MB, the environment the rest.
@@ -77,8 +78,8 @@ def check_before_start(config: TrainConfig, run: Path | None = None) -> None:
         RunDirectoryError: There is no room for the run.
     """
     check_address(config)
-    if config.record_dispatch is not None and not (parent := Path(config.record_dispatch).parent).is_dir():
-        raise ConfigError(f"{parent} is not a directory", "Check the path given to --record-dispatch.")
+    if config.record_dispatch is not None:
+        check_directory_of(Path(config.record_dispatch), "--record-dispatch")
     path = run or Path(config.run_dir or "runs").absolute()
     there = (parent for parent in (path, *path.parents) if os.path.isdir(parent))  # noqa: PTH112 - long names
     check_disk(next(there))

@@ -13,7 +13,7 @@ from distpg.dispatch.messages import Rules
 from distpg.on_ray.shipping import shipment_of
 from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup, InProcessEnvRunnerGroup
-from distpg.system.files import storage_error
+from distpg.system.files import writing
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_cluster
 
@@ -97,7 +97,5 @@ def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> R
 
 
 def _appended(path: str) -> TextIO:
-    try:
+    with writing(Path(path)):
         return Path(path).open("a", encoding="utf-8")
-    except OSError as error:
-        raise storage_error(Path(path), error) from error

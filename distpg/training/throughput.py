@@ -197,12 +197,12 @@ def benchmark(
     for event in first.events:
         on_event(event)
     # The environment's verdict holds for all.
-    all_prepared = [prepare(replace(config, env_reuse=first.config.env_reuse)) for config in configs]
+    others = [prepare(replace(config, env_reuse=first.config.env_reuse)) for config in configs[1:]]
     check_before_start(first.config)
     longest_lag = max(config.policy_lag for config in configs)
     rounds: dict[int, tuple[int, int]] = {}  # by size: iterations of the warm-up, and of a repetition
     with Interrupts() as interrupts:
-        for prepared in all_prepared:
+        for prepared in (first, *others):
             on_start(prepared.config)
             with started(prepared, interrupts, on_event, first.why_not) as runners:
                 play = functools.partial(_play, runners, train, itertools.count())

@@ -6,12 +6,10 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import distpg
 from distpg.config.train_config import TrainConfig, resolve_config
-from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import Weights
 from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
@@ -23,9 +21,8 @@ from distpg.training.replay import replay
 from distpg.training.rollouts import Rollouts, rollouts
 from distpg.training.runners import plan
 from distpg.training.trainer import Listeners
-from tests.conftest import policy_spec, processes_named
+from tests.conftest import FEW_CPUS, policy_spec, processes_named
 
-FEW_CPUS = 0.05
 LAGS = [1, 2, 4]
 
 
@@ -43,10 +40,6 @@ def config(run: Path, **options: object) -> TrainConfig:
 
 def digests(run: Path) -> list[str]:
     return [json.loads(line)["weights_digest"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
-    return {key: value.tobytes() for key, value in vars(batch).items() if isinstance(value, np.ndarray)}
 
 
 @pytest.mark.usefixtures("ray")
