@@ -12,9 +12,14 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from distpg.config.train_config import TrainConfig
 from distpg.environments.sleep_env import register
-from distpg.errors import EnvironmentIdError
+from distpg.errors import EnvironmentIdError, in_words
+from distpg.system.interrupts import Interrupted
+from distpg.system.time_limit import time_limit
 
 register()
+
+# Seconds that an environment may take to give back what it holds.
+CLOSE_S = 5.0
 
 Env = gymnasium.Env[Any, Any]
 
@@ -66,6 +71,19 @@ def make_env(spec: EnvSpec, render_mode: str | None = None) -> Env:
             "Give one with --max-episode-steps: only complete episodes are trained on.",
         )
     return env
+
+
+def close_env(env: Env) -> str | None:
+    """Close an environment, which gets a few seconds; what went wrong, which must cost nobody his results."""
+    try:
+        with time_limit(CLOSE_S):
+            env.close()
+    except Interrupted:
+        raise
+    except BaseException as error:  # SystemExit too: environments end processes
+        name = env.spec.id if env.spec else type(env).__name__
+        return f"{name} could not be closed: {in_words(error)}"
+    return None
 
 
 def _cannot_make(env_id: str, error: BaseException) -> EnvironmentIdError:

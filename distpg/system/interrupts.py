@@ -13,8 +13,12 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end; not a KeyboardInterrupt that an environment raised by itself."""
+
+
 class Interrupts:
-    """While entered, both signals raise KeyboardInterrupt in the main thread, and never within :meth:`held`.
+    """While entered, both signals raise Interrupted in the main thread, and never within :meth:`held`.
 
     Handlers are installed explicitly: a process started in the background of a shell script has SIGINT
     ignored, and Python raises nothing for SIGTERM. Other threads than the main one cannot install handlers;
@@ -45,7 +49,7 @@ class Interrupts:
             os._exit(130)
         self._received = True
         if not self._held:
-            raise KeyboardInterrupt
+            raise Interrupted
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -57,4 +61,4 @@ class Interrupts:
         finally:
             self._held = False
         if self._received and not received:
-            raise KeyboardInterrupt
+            raise Interrupted
