@@ -75,7 +75,7 @@ def ray_runners(
     cpus: float,
     on_event: OnEvent = lambda event: None,
     start_timeout_s: float = 60.0,
-    actors: Callable[[EnvRunnerSpec, float], Callable[[int], Any]] | None = None,
+    actors: Callable[[EnvRunnerSpec, float], Callable[[int, Any], Any]] | None = None,
 ) -> Iterator[EnvRunnerGroup]:
     """So many runners on the cluster of this process, all of them ready.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
-from distpg.core.policies import Weights
 from distpg.core.tasks import Task
 from distpg.on_ray.cluster import ray_cluster
 from distpg.sampling.env_runner import Answer, EnvRunner, EnvRunnerSpec
@@ -21,31 +20,33 @@ class AnswersAtOnce(EnvRunner):
 
     _played: Answer | None = None
 
-    def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
-        self._played = self._played or super().answer(tasks[:1], weights)
+    def answer(self, tasks: Sequence[Task]) -> Answer:
+        self._played = self._played or super().answer(tasks[:1])
         batch, digest = self._played.outcomes[0], self._played.digests[0]
         outcomes = [replace(batch, weights_seq_no=task.weights_seq_no) for task in tasks]
         return Answer(outcomes, (digest,) * len(tasks), 1e-3 * len(tasks), 20 * len(tasks))
 
 
-def actors_in(num_processes: int) -> Callable[[EnvRunnerSpec, float], Callable[[int], Any]]:
+def actors_in(num_processes: int) -> Callable[[EnvRunnerSpec, float], Callable[[int, Any], Any]]:
     """Each process stands for many runners: a thousand of them would not fit on one machine."""
-    from distpg.on_ray.actor import Introduction, RayEnvRunner, new_actors
+    from distpg.on_ray.actor import RayEnvRunner, new_actors
+    from distpg.on_ray.introduction import Introduction
+    from distpg.on_ray.side_channel import SideChannel
 
     class Shared(RayEnvRunner):
-        _introduction: Introduction | None = None
+        _introduction: tuple[Introduction, int] | None = None
 
-        def __init__(self, spec: EnvRunnerSpec) -> None:
-            super().__init__(spec)
+        def __init__(self, spec: EnvRunnerSpec, number: int, channel: SideChannel) -> None:
+            super().__init__(spec, number, channel)
             self._runner = AnswersAtOnce(spec)
 
-        def join(self) -> Introduction:
+        def join(self) -> tuple[Introduction, int]:
             self._introduction = self._introduction or super().join()
             return self._introduction
 
-    def actors(spec: EnvRunnerSpec, cpus: float) -> Callable[[int], Any]:
+    def actors(spec: EnvRunnerSpec, cpus: float) -> Callable[[int, Any], Any]:
         new_actor = functools.cache(new_actors(spec, cpus, Shared))
-        return lambda runner: new_actor(runner % num_processes)
+        return lambda runner, channel: new_actor(runner % num_processes, channel)
 
     return actors
 

@@ -23,21 +23,22 @@ class DistpgError(Exception):
         return f"{self.message}\n{self.hint}"
 
 
-_MAX_WORDS = 2_000
+# Characters that are shown, and that are kept and travel.
+_MAX_SHOWN, _MAX_KEPT = 2_000, 64_000
 
 
 def in_words(error: BaseException) -> str:
-    """An exception's type and text in a line of at most 2,000 characters, whatever its own ``str`` does."""
+    """An exception's type and text in a line of at most 64,000 characters, whatever its own ``str`` does."""
     try:
         text = " ".join(str(error).split())
     except BaseException as fault:  # an exception of a user's own code may fail at this as well
         text = f"(its text cannot be had: {type(fault).__name__})"
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return shortened(line)
+    return shortened(line, _MAX_KEPT)
 
 
-def shortened(text: str, limit: int = _MAX_WORDS) -> str:
-    """A text cut where it is longer than ``limit`` characters, which is said."""
+def shortened(text: str, limit: int = _MAX_SHOWN) -> str:
+    """A text as it is shown: cut where it is longer than ``limit`` characters, which is said."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
 
 

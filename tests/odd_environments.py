@@ -316,3 +316,76 @@ for env in (
     *(Walker, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
+
+
+class InstallsHandler(Walk):
+    """As simulators do that want to end properly: only in a main thread."""
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGUSR2, lambda number, frame: None)
+
+
+class WordlessError(Exception):
+    """Cannot be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Exits(Walk):
+    """Raises in one of its methods what is no Exception, or cannot be printed."""
+
+    def __init__(self, where: str, what: str = "SystemExit") -> None:
+        kinds = (SystemExit, GeneratorExit, KeyboardInterrupt, WordlessError)
+        self.where, self.error = where, {kind.__name__: kind for kind in kinds}[what]
+        self.exit("constructor")
+
+    def exit(self, where: str) -> None:
+        if where == self.where:
+            raise self.error(0)
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.exit("reset")
+        return super().reset(**kwargs)
+
+    def step(self, action: int) -> Step:
+        self.exit("step")
+        return super().step(action)
+
+    def close(self) -> None:
+        self.exit("close")
+
+
+class Ponderous(Walk):
+    """Takes its time."""
+
+    def __init__(self, make_s: float = 0.0, step_s: float = 0.0) -> None:
+        time.sleep(make_s)
+        self.step_s = step_s
+
+    def step(self, action: int) -> Step:
+        time.sleep(self.step_s)
+        return super().step(action)
+
+
+class Closes(Walk):
+    """Notes in ``directory`` that it was closed, or hangs."""
+
+    def __init__(self, directory: str, hangs: bool = False) -> None:
+        self.directory, self.hangs = Path(directory), hangs
+
+    def close(self) -> None:
+        (self.directory / f"{os.getpid()}-{id(self)}").touch()
+        if self.hangs:
+            threading.Event().wait()
+
+
+class TakesNumpyActions(Walk):
+    """Written for libraries that give actions as NumPy's numbers."""
+
+    def step(self, action: Any) -> Step:
+        return super().step(action.item())
+
+
+for env in (InstallsHandler, Exits, Ponderous, Closes, TakesNumpyActions):
+    gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

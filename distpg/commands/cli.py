@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from distpg.commands.display import one_line
-from distpg.errors import ConfigError, DistpgError
+from distpg.errors import ConfigError, DistpgError, in_words, shortened
 from distpg.system.interrupts import Interrupts
 from distpg.system.version import __version__
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        _report(f"{type(error).__name__}: {error}", "This is a defect of distpg; --debug shows where it is.")
+        _report(in_words(error), "This is a defect of distpg; --debug shows where it is.")
         return 1
     except KeyboardInterrupt:
         # If it came while code was run from a string (dataclasses do that), CPython remembers it, and would
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(message: str, hint: str) -> None:
-    print(f"error: {one_line(message)}\nhint: {one_line(hint)}", file=sys.stderr)
+    print(f"error: {shortened(one_line(message))}\nhint: {shortened(one_line(hint))}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from distpg.errors import shortened
+
 
 @dataclass(frozen=True)
 class Event:
@@ -38,7 +40,9 @@ class Event:
 
 
 def _shortened(value: object) -> object:
-    """A long list by its ends: a call may hold hundreds of tasks."""
+    """A long text by its beginning, a long list by its ends: a call may hold hundreds of tasks."""
+    if isinstance(value, str):
+        return shortened(value)
     if not isinstance(value, tuple):
         return value
     return list(value) if len(value) <= 4 else f"[{value[0]}, {value[1]}, … {value[-1]}]"

@@ -23,6 +23,7 @@ from distpg.dispatch.messages import (
     GiveUp,
     Grown,
     Heard,
+    Join,
     Joined,
     Placed,
     Report,
@@ -90,6 +91,8 @@ class Dispatcher:
             return self._commands
         for number in self._fleet.start_missing(now):
             self._order(Start(number))
+        for number in self._fleet.take_turns(now):
+            self._order(Join(number))
         self._hand_out(now)
         if isinstance(report, TimePassed):
             help_is_at_hand = bool(self._fleet.idle) and not self.is_done
@@ -114,7 +117,7 @@ class Dispatcher:
             case _ if report.runner not in self._fleet:
                 pass
             case Placed(number):
-                self._fleet.place(number, now)
+                self._fleet.place(number)
             case Joined(number):
                 self._fleet.join(number, now)
             case Heard(number, steps):

@@ -4,10 +4,11 @@ Pure bookkeeping in a time that is given from outside; it starts and ends nothin
 
 | a runner that is | and                      | is then                                                  |
 |------------------|--------------------------|----------------------------------------------------------|
-| missing          | the back-off is over     | started                                                  |
-| started          | placed                   | starting: only now its time to become ready runs         |
-| starting         | joined                   | idle                                                     |
-| starting         | not ready in time        | overdue: "not started"                                   |
+| missing          | the back-off is over     | started; where none waits for room, when its turn comes  |
+| started          | placed                   | told to join when its turn comes                         |
+| on its turn      | it shows a new step      | on its turn, and its time to become ready begins anew    |
+| on its turn      | joined                   | idle; the turn is the next one's                         |
+| on its turn      | not ready in time        | overdue: "not started"                                   |
 | idle             | assigned a call          | working, with room for another call behind it            |
 | working          | assigned one more        | working, with a call that waits                          |
 | working          | its call comes back      | working on the call that waited; idle if none did        |
@@ -51,7 +52,7 @@ class Runner:
 
     Attributes:
         tasks: What it works on, in one call; next_tasks: of the call that waits behind that one.
-        since: When it was started, or placed, or its call was sent.
+        since: When its turn to start came, or its process, or its call was sent.
         progressed: When it last showed a new step, or began something.
         asked: When it was last asked how far it is; unanswered_since: when first, if no answer came yet.
         heard: When it last said so, and steps: how many it said, of its call.
@@ -65,7 +66,7 @@ class Runner:
     asked: float
     heard: float
     unanswered_since: float | None = None
-    is_placed: bool = True
+    has_turn: bool = False
     is_ready: bool = False
     tasks: tuple[Task, ...] = ()
     next_tasks: tuple[Task, ...] = ()
@@ -95,6 +96,9 @@ class Fleet:
         self._rate: float | None = None
         self._seconds_per_task: float | None = None
         self._num_ready = 0
+        # Those that have their process and wait for their turn; how many are on their turn.
+        self._placed: dict[RunnerId, None] = {}
+        self._num_starting = 0
         self._next_id: RunnerId = 0
         self._any_joined = False
         self._failed_starts = 0
@@ -167,7 +171,7 @@ class Fleet:
         limit, found = self._rules.silent_after_s, list[tuple[RunnerId, Literal["silent", "not started"]]]()
         for runner in self._runners.values():
             if not runner.is_ready:
-                if runner.is_placed and now - runner.since > self._rules.start_timeout_s:
+                if runner.has_turn and now - runner.since > self._rules.start_timeout_s:
                     found.append((runner.number, "not started"))
             elif now - (runner.progressed if runner.tasks else runner.unanswered_since or now) > limit:
                 found.append((runner.number, "silent"))
@@ -200,25 +204,47 @@ class Fleet:
     def start_missing(self, now: float) -> list[RunnerId]:
         """New runners for those that are missing, if the back-off allows."""
         started = []
+        has_turn = not self._rules.waits_for_room
         while len(self._runners) < self._size and now >= self._next_start:
-            is_placed = not self._rules.waits_for_room
-            self._runners[self._next_id] = Runner(self._next_id, now, now, now, now, is_placed=is_placed)
+            if has_turn and not self._turn_is_free:
+                break
+            self._runners[self._next_id] = Runner(self._next_id, now, now, now, now, has_turn=has_turn)
+            self._num_starting += has_turn
             started.append(self._next_id)
             self._next_id += 1
         return started
 
-    def place(self, number: RunnerId, now: float) -> None:
-        """A runner has its process: from now on it is expected to become ready."""
-        runner = self._runners[number]
-        if not runner.is_placed:
-            runner.is_placed, runner.since = True, now
+    @property
+    def _turn_is_free(self) -> bool:
+        limit = self._rules.starts_at_once
+        return limit is None or self._num_starting < limit
+
+    def place(self, number: RunnerId) -> None:
+        """A runner has its process."""
+        self._placed[number] = None
+
+    def take_turns(self, now: float) -> list[RunnerId]:
+        """Those that are to become ready now: from now on they are expected to."""
+        taken = []
+        for number in list(self._placed):
+            runner = self._runners[number]
+            if not runner.has_turn:
+                if not self._turn_is_free:
+                    break
+                runner.has_turn = True
+                self._num_starting += 1
+            runner.since = runner.asked = now
+            del self._placed[number]
+            taken.append(number)
+        return taken
 
     def join(self, number: RunnerId, now: float) -> None:
         """A runner is ready."""
         runner = self._runners[number]
-        runner.is_ready = True
+        runner.is_ready, runner.steps = True, 0
         runner.progressed = now
         self._num_ready += 1
+        self._num_starting -= runner.has_turn
         self._idle[number] = None
         self._failed_starts = 0
         self._any_joined = True
@@ -273,9 +299,10 @@ class Fleet:
         One that ends before its first answer may do so again and again: others wait for a while.
         """
         runner = self._runners.pop(number)
-        for numbers in (self._idle, self._with_room, self._with_waiting):
+        for numbers in (self._idle, self._with_room, self._with_waiting, self._placed):
             numbers.pop(number, None)
         self._num_ready -= runner.is_ready
+        self._num_starting -= runner.has_turn and not runner.is_ready
         if runner.episodes == 0:
             self._failed_starts += 1
             wait = min(_FIRST_BACK_OFF_S * 2.0**self._failed_starts, _LONGEST_BACK_OFF_S)
@@ -292,7 +319,9 @@ class Fleet:
         """Those whose heartbeat is due: now and then, of the suspicious sooner while somebody could help."""
         asked: list[RunnerId] = []
         for runner in self._runners.values():
-            if runner.tasks and self._is_due(runner, now, help_is_at_hand and len(asked) < _MOST_ASKED):
+            is_starting = runner.has_turn and not runner.is_ready
+            could_be_helped = help_is_at_hand and not is_starting and len(asked) < _MOST_ASKED
+            if (runner.tasks or is_starting) and self._is_due(runner, now, could_be_helped):
                 self._ask(runner, now)
                 asked.append(runner.number)
         return asked
@@ -305,6 +334,8 @@ class Fleet:
         runner.heard, runner.unanswered_since = now, None
         if steps > runner.steps:
             runner.steps, runner.progressed = steps, now
+            if not runner.is_ready:
+                runner.since = now
 
     def _ask(self, runner: Runner, now: float) -> None:
         runner.asked = now
@@ -335,7 +366,8 @@ class Fleet:
 
     def _is_due(self, runner: Runner, now: float, suspicious_ones: bool) -> bool:
         quiet = now - max(runner.asked, runner.since)
-        if quiet > _ASK_AFTER * self._rules.silent_after_s:
+        limit = self._rules.silent_after_s if runner.is_ready else self._rules.start_timeout_s
+        if quiet > _ASK_AFTER * limit:
             return True
         is_due = quiet > max(_SUSPICIOUS_S, _ASK_AFTER * (now - runner.since))
         return suspicious_ones and is_due and self._is_suspicious(runner, now)

@@ -25,7 +25,7 @@ class Grown:
 
 @dataclass(frozen=True)
 class Placed:
-    """A runner that was started has its CPUs and its process; before, it waited for room on the cluster."""
+    """A runner that was started has its CPUs and its process; before, it may have waited for room."""
 
     runner: RunnerId
 
@@ -59,7 +59,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Heard:
-    """A working runner says how many steps of its call it has made."""
+    """A runner says how many steps of its call it has made, or on its way to become ready."""
 
     runner: RunnerId
     steps: int
@@ -83,6 +83,13 @@ Report = Added | Grown | Placed | Joined | Answered | Skipped | Heard | Died | T
 @dataclass(frozen=True)
 class Start:
     """Start a runner with this number."""
+
+    runner: RunnerId
+
+
+@dataclass(frozen=True)
+class Join:
+    """Let a runner that has its process become ready for work."""
 
     runner: RunnerId
 
@@ -113,7 +120,7 @@ class Withdraw:
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask a working runner how far it is."""
+    """Ask a runner how far it is."""
 
     runner: RunnerId
 
@@ -148,7 +155,7 @@ class GiveUp:
     why: Literal["failed", "died", "no runner starts"]
 
 
-Command = Start | Stop | Send | Withdraw | Ask | Accept | Differ | Search | GiveUp
+Command = Start | Join | Stop | Send | Withdraw | Ask | Accept | Differ | Search | GiveUp
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,8 @@ class Rules:
 
     Attributes:
         waits_for_room: Whether a runner may wait for its CPUs, for as long as it takes a cluster to grow.
+        starts_at_once: Runners that become ready at the same time, the others after them: each slows down the
+            others. None: all.
         max_task_retries: Runners that a task may kill before its episodes are played one by one.
         recycle_after: Episodes after which a runner is replaced.
     """
@@ -165,5 +174,6 @@ class Rules:
     silent_after_s: float = 20.0
     start_timeout_s: float = 60.0
     waits_for_room: bool = False
+    starts_at_once: int | None = None
     max_task_retries: int = 3
     recycle_after: int | None = None

@@ -79,7 +79,19 @@ def preferences(parameters, sizes, scratch, rows):
 
 @njit
 def tick(
-    parameters, sizes, products, scratch, observations, actions, log_probs, choices, words, lanes, t, numbers
+    parameters,
+    sizes,
+    products,
+    scratch,
+    observations,
+    actions,
+    log_probs,
+    choices,
+    words,
+    lanes,
+    at,
+    t,
+    numbers,
 ):
     """The policy's choices in one step of some lanes, as :meth:`CompiledPolicy.act` says.
 
@@ -95,7 +107,7 @@ def tick(
         rows = min(BLOCK, len(lanes) - start)
         for row in range(rows):
             lane = lanes[start + row]
-            scratch[0, row, :size] = observations[lane, t]
+            scratch[0, row, :size] = observations[lane, at]
             for k in range(len(products)):
                 scratch[0, row, size + k] = scratch[0, row, products[k, 0]] * scratch[0, row, products[k, 1]]
         half = preferences(parameters, sizes, scratch, rows)
@@ -122,6 +134,6 @@ def tick(
                     if u < below:
                         action = k
                         break
-            choices[start + row] = actions[lane, t] = action
+            choices[start + row] = actions[lane, at] = action
             if len(log_probs) > 0:
-                log_probs[lane, t] = (h[action] - highest) - log(total)
+                log_probs[lane, at] = (h[action] - highest) - log(total)

@@ -1,93 +1,110 @@
 """The Ray actor that wraps an EnvRunner; calls and answers travel as bytes."""
 
+import faulthandler
 import pickle
-from collections import Counter
+import threading
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 
+from distpg.on_ray.introduction import Introduction, introduce
+from distpg.on_ray.side_channel import SideChannel
 from distpg.sampling.env_runner import Answer, EnvRunner, EnvRunnerSpec
-from distpg.sampling.fingerprint import fingerprint
+from distpg.sampling.gymnasium_sampler import StoppedError
+from distpg.system.numerics import runner_environment
 
 _PICKLE = pickle.HIGHEST_PROTOCOL
 
 
-class Introduction(NamedTuple):
-    """What a runner that wants to join is judged by.
-
-    Attributes:
-        numerics: Digest of its arithmetic, and environment: of what its environment plays.
-        repeats: Whether the environment plays the same again; without that its digest means nothing.
-    """
-
-    distpg: str
-    numerics: str
-    environment: str
-    repeats: bool
-
-
 class RayEnvRunner:
-    """The actor; `ps` shows it as ray::RayEnvRunner.
+    """The actor; `ps` shows it as ray::RayEnvRunner. Environments play in its process's main thread.
 
     Calls and answers travel as bytes, since Ray's own serialisation takes several times as long for a handful
     of small arrays, and would serialise the weights again for every runner.
     """
 
-    def __init__(self, spec: EnvRunnerSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: EnvRunnerSpec, number: int, channel: SideChannel) -> None:
+        if not faulthandler.is_enabled():
+            faulthandler.enable()
+        self._spec, self._number, self._channel = spec, number, channel
         self._runner = EnvRunner(spec)
-        self._withdrawn: set[int] = set()
+        self._trial_steps = 0
+        self._loaded = 0
+        self._withdrawn = 0
+        self._busy_since: float | None = None
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    @ray.method(concurrency_group="heartbeat")
     def placed(self) -> None:
-        """Answers as soon as the process is up."""
+        """Answers as soon as the process is up, and whenever it has nothing else to do."""
 
-    def join(self) -> Introduction:
-        """Once the process is up: what it is."""
-        plays = [fingerprint(self._spec) for _ in range(2)]
-        if plays[0] != plays[1]:
-            # An exception that comes once is no more than that: two of three decide.
-            plays.append(fingerprint(self._spec))
-        mine, times = Counter(plays).most_common(1)[0]
-        return Introduction(mine.distpg, mine.numerics, mine.environment, times > 1)
+    def join(self) -> tuple[Introduction, int]:
+        """Once the process is up: what it is, and its steps so far."""
+        self._busy_since = time.monotonic()
+        introduction = introduce(self._spec, self._count)
+        self._busy_since = None
+        return introduction, self._steps
 
-    def answer(self, call: int, tasks: bytes, weights: bytes) -> bytes:
-        """:meth:`EnvRunner.answer`, encoded on both ways; empty where the call was withdrawn.
+    def _count(self) -> None:
+        self._trial_steps += 1
+
+    @property
+    def _steps(self) -> int:
+        return self._trial_steps + self._runner.steps
+
+    def answer(self, call: int, tasks: bytes, number: int, weights: Any) -> bytes:
+        """:meth:`EnvRunner.answer`, encoded on both ways; empty where nobody wants it any more.
 
         Args:
             call: Its number; later calls of the same group have higher ones.
+            number: Of the weights: those that are loaded already are not looked at.
+            weights: Encoded, or in a list where the object store has them so.
         """
-        is_withdrawn = call in self._withdrawn
-        self._withdrawn = {other for other in self._withdrawn if other > call}
-        if is_withdrawn:
+        if call == self._withdrawn:
             return b""
-        return encode(self._runner.answer(pickle.loads(tasks), pickle.loads(weights)))
+        self._busy_since = time.monotonic()
+        if number != self._loaded:
+            self._runner.load(pickle.loads(ray.get(weights[0]) if isinstance(weights, list) else weights))
+            self._loaded = number
+        try:
+            return encode(self._runner.answer(pickle.loads(tasks)))
+        except StoppedError:
+            return b""
+        finally:
+            self._busy_since = None
 
-    @ray.method(concurrency_group="heartbeat")
-    def withdraw(self, call: int) -> None:
-        """Leave out a call that waits behind another one."""
-        self._withdrawn = self._withdrawn | {call}  # a new set: the other thread may be reading this one
+    def _watch(self) -> None:
+        """The second thread's: tells how far the first one is, and hears what it need not play."""
+        told = self._channel.told(self._number, lambda: self._busy_since, lambda: self._steps)
+        for self._withdrawn, is_to_stop in told:
+            if is_to_stop:
+                self._runner.stop()
 
-    @ray.method(concurrency_group="heartbeat")
-    def heartbeat(self) -> int:
-        """Steps so far, from a second thread: it answers while the first one plays."""
-        return self._runner.steps
+    def close(self) -> str | None:
+        """Release the environments; what went wrong, if anything did."""
+        return self._runner.close()
 
 
 def new_actors(
-    spec: EnvRunnerSpec, num_cpus: float, actor_class: type[RayEnvRunner] = RayEnvRunner
-) -> Callable[[int], Any]:
+    spec: EnvRunnerSpec,
+    num_cpus: float,
+    actor_class: type[RayEnvRunner] = RayEnvRunner,
+    has_environment: bool = True,
+) -> Callable[[int, SideChannel], Any]:
     """A function that starts the actor of the runner with a given number.
 
     Args:
         num_cpus: CPUs that each asks Ray for; fractions allowed.
+        has_environment: Whether the cluster's processes have :func:`runner_environment` already. Others start
+            only when they are asked for, which takes a second.
     """
     # Ray's own restarts and retries take seconds, and would hide a death from the dispatcher.
-    remote = ray.remote(
-        num_cpus=num_cpus, max_restarts=0, max_task_retries=0, concurrency_groups={"heartbeat": 1}
-    )(actor_class)
-    return lambda number: remote.remote(spec)
+    options: dict[str, Any] = {"num_cpus": num_cpus, "max_restarts": 0, "max_task_retries": 0}
+    if not has_environment:
+        options["runtime_env"] = {"env_vars": runner_environment()}
+    remote = ray.remote(**options)(actor_class)
+    return lambda number, channel: remote.remote(spec, number, channel)
 
 
 def encode(value: object) -> bytes:

@@ -13,12 +13,12 @@ from typing import Any
 from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
-from distpg.system.numerics import numerics_environment
+from distpg.system.numerics import runner_environment
 from distpg.system.temporary import temporary_directory
 
 # Ray keeps results larger than 100 KB in shared memory. Batches are read at once, so little is enough.
 _OBJECT_STORE_BYTES = 256 * 2**20
-_RUNNER_ENVIRONMENT = {**numerics_environment(), "PYTHONHASHSEED": "0"}
+_RUNNER_ENVIRONMENT = runner_environment()
 
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 

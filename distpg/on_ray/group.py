@@ -1,5 +1,6 @@
 """The adapter between the dispatcher and Ray actors: what Ray says becomes reports, commands become calls."""
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,17 @@ from distpg.core.tasks import Task, audited
 from distpg.dispatch import messages
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.flight_recorder import Handle, recorded
-from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
-from distpg.on_ray.actor import Introduction, decode_answer, encode
+from distpg.errors import DistpgError, EpisodeError
+from distpg.on_ray import faults
+from distpg.on_ray.actor import decode_answer, encode
 from distpg.on_ray.admission import Admission
+from distpg.on_ray.farewell import Retired, close_actors
+from distpg.on_ray.introduction import Introduction
 from distpg.on_ray.metrics import RayMetrics
-from distpg.on_ray.remote_runner import RemoteRunner, cause_of, in_a_line
+from distpg.on_ray.remote_runner import RemoteRunner
+from distpg.on_ray.side_channel import SideChannel
 from distpg.sampling.env_runner import EnvRunnerSpec
-from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ
+from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ, not_closed
 from distpg.system.files import storage_error
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
@@ -31,11 +36,13 @@ _INLINE_BYTES = 64 * 1024
 # Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
 _WAIT_S = 0.1
 _LOOK_FOR_ROOM_S = 2.0
+# Runners tell so often how far they are, or several times before they would count as silent.
+_BEAT_S = 0.25
 # With more calls in flight it pays to ask, after the first that is finished, for all others that are.
 _FEW_CALLS = 8
 
 
-# What a runner was asked: whether it has its process, who it is, how far it is, or to play.
+# What a runner was asked: whether it has its process, who it is, whether it is there still, or to play.
 _Question = Literal["placed", "join", "heartbeat", "call"]
 
 
@@ -57,7 +64,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self,
         spec: EnvRunnerSpec,
         rules: messages.Rules,
-        new_actor: Callable[[int], Any],
+        new_actor: Callable[[int, SideChannel], Any],
         on_event: events.OnEvent,
         *,
         audit_every: int = 0,
@@ -80,17 +87,21 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         if record is not None:
             self._advise = recorded(self._dispatcher, rules, record)
         self._metrics = None if run is None else RayMetrics(run)
+        self._channel = SideChannel(secrets.token_hex(8), min(_BEAT_S, rules.silent_after_s / 8))
         self._runners: dict[int, RemoteRunner] = {}
+        self._asked: set[int] = set()
+        self._retired = Retired()
         # What Ray will give, in the order in which it was asked for; of those gone since it means nothing.
         self._awaited: dict[Any, tuple[_Question, RemoteRunner]] = {}
-        # Encoded, or where the object store has them encoded, by the number of updates that made them.
-        self._weights: dict[int, Any] = {}
+        # A number of their own and encoded, or in a list where the object store has them so, by the number of
+        # updates that made them.
+        self._weights: dict[int, tuple[int, Any]] = {}
         self._open: dict[Ticket, None] = {}
         self._latest: dict[Task, EpisodeBatch] = {}
         self._accepted: dict[Task, EpisodeBatch] = {}
         self._failures: dict[Task, EpisodeError] = {}
         self._given_up: list[tuple[Task, DistpgError]] = []
-        self._num_calls = self._num_started = 0
+        self._num_calls = self._num_started = self._num_weights = 0
         self._any_joined = False
         self._last_words = ""
         self._next_tick = self._next_look = 0.0
@@ -123,7 +134,9 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         if seq_no not in self._weights:
             start = time.perf_counter()
             encoded = encode(weights)
-            self._weights[seq_no] = ray.put(encoded) if len(encoded) > _INLINE_BYTES else encoded
+            self._num_weights += 1
+            is_large = len(encoded) > _INLINE_BYTES
+            self._weights[seq_no] = self._num_weights, [ray.put(encoded)] if is_large else encoded
             self.times.broadcast_s += time.perf_counter() - start
         self._open[ticket] = None
         twice = audited(tasks, self._spec.seed, self._audit_every)
@@ -156,8 +169,14 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
 
     @override
     def close(self) -> None:
+        self._channel.stop()
+        complaint = close_actors([runner.actor for runner in self._runners.values() if runner.has_joined])
+        if complaint is not None:
+            self._on_event(not_closed(complaint))
         for runner in self._runners.values():
             ray.kill(runner.actor)
+        self._retired.kill()
+        self._channel.clear()
         self._runners.clear()
         self._awaited.clear()
 
@@ -174,6 +193,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _WAIT_S
             self._look_for_room()
+            self._listen()
             self._report(messages.TimePassed())
 
     def _look_for_room(self) -> None:
@@ -182,15 +202,23 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             if (room := self._room()) > self._dispatcher.num_runners:
                 self._report(messages.Grown(room))
 
+    def _listen(self) -> None:
+        """What those that are at work have told since they were asked."""
+        self._asked &= self._runners.keys()
+        for number, beat in self._channel.beats(self._asked).items() if self._asked else ():
+            runner = self._runners.get(number)
+            if runner is not None and beat.number > runner.beats:
+                runner.beats = beat.number
+                self._asked.discard(number)
+                self._report(messages.Heard(number, beat.steps - runner.steps_before))
+
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
             finished: list[Any] = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)[0]
             if finished and len(waiting) > _FEW_CALLS:
                 finished = ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
         except (RayError, ConnectionError) as error:
-            raise ClusterError(
-                f"the Ray cluster is gone: {in_a_line(error)}", "Start it again, then: distpg resume RUN."
-            ) from error
+            raise faults.cluster_gone(error) from error
         return finished
 
     def _report_of(self, reference: Any) -> messages.Report | None:
@@ -198,27 +226,31 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         question, runner = self._awaited.pop(reference)
         if runner.number not in self._runners:
             return None  # it was stopped since
-        if question == "placed":
-            return messages.Placed(runner.number)  # if it died instead, its join says so
         try:
             result = ray.get(reference)
         except RayError as error:
             return self._fault(question, runner, error)
         match question:
+            case "placed":
+                return messages.Placed(runner.number)
             case "join":
-                return self._joined(runner, result)
+                return self._joined(runner, *result)
             case "heartbeat":
-                return messages.Heard(runner.number, result - runner.steps_before)
+                return messages.Heard(runner.number, 0)
             case "call":
                 return self._answered(runner, result)
 
-    def _joined(self, runner: RemoteRunner, introduction: Introduction) -> messages.Report:
-        why = self._admission.difference(introduction)
+    def _joined(self, runner: RemoteRunner, introduction: Introduction, steps: int) -> messages.Report | None:
+        why = self._admission.difference(runner.number, introduction)
+        if why is False:
+            self._join(runner)
+            return None
         if why is not None:
             if not self._allow_mixed:
                 return self._refuse(runner, why)
             self._on_event(events.EnvRunnerMixed(runner.number, why))
-        self._any_joined = True
+        self._any_joined = runner.has_joined = True
+        runner.steps_before = steps
         self._on_event(events.EnvRunnerJoined(runner.number))
         return messages.Joined(runner.number)
 
@@ -239,20 +271,20 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         return messages.Answered(runner.number, answer.seconds, answer.steps, answer.digests)
 
     def _fault(self, question: _Question, runner: RemoteRunner, error: RayError) -> messages.Report | None:
-        if isinstance(error, RayTaskError) and question != "heartbeat":
+        if isinstance(error, RayTaskError):
             if question == "call" or not self._any_joined:
-                raise cause_of(error) from error
-            return self._refuse(runner, f"it cannot start: {cause_of(error)}")
+                raise faults.cause_of(error) from error
+            return self._refuse(runner, f"it cannot start: {faults.cause_of(error)}")
         if question == "heartbeat" and runner.call is not None:
             return None  # its death shows in its call too
-        self._last_words = in_a_line(error)
+        self._last_words = faults.in_a_line(error)
         self._on_event(events.EnvRunnerDied(runner.number, runner.first_episodes))
         return self._gone(runner)
 
     def _refuse(self, runner: RemoteRunner, why: str) -> messages.Report:
         """Do without a runner, and start another, here or on another node."""
         self._last_words = f"refused, since {why}"
-        self._on_event(events.EnvRunnerRefused(runner.number, in_a_line(why)))
+        self._on_event(events.EnvRunnerRefused(runner.number, faults.in_a_line(why)))
         return self._gone(runner)
 
     def _gone(self, runner: RemoteRunner) -> messages.Died:
@@ -280,12 +312,19 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 self._accepted[task] = self._latest.pop(task)
                 self._failures.pop(task, None)
             case messages.Withdraw(number):
-                self._runners[number].withdraw_next()
+                call = self._runners[number].next_call
+                assert call is not None
+                self._channel.withdraw(number, call.number)
             case messages.Ask(number):
                 runner = self._runners[number]
-                self._awaited[runner.actor.heartbeat.remote()] = ("heartbeat", runner)
+                if runner.is_busy:
+                    self._asked.add(number)
+                else:
+                    self._awaited[runner.actor.placed.remote()] = ("heartbeat", runner)
             case messages.Start(number):
                 self._start(number)
+            case messages.Join(number):
+                self._join(self._runners[number])
             case messages.Stop(number, why):
                 self._stop(number, why)
             case messages.Differ(task, runners):
@@ -293,15 +332,11 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             case messages.Search(task):
                 self._on_event(events.TaskSearched(task.first_episode, task.num_episodes))
             case messages.GiveUp(None):
-                raise EnvRunnersError(
-                    f"no runner starts: {self._last_words or 'none was ready in time'}",
-                    "See --env-start-timeout-s and --allow-mixed; runners' logs are in Ray's session "
-                    "directory.",
-                )
+                raise faults.none_starts(self._last_words)
             case messages.GiveUp(Task() as task, "failed"):
                 self._given_up.append((task, self._failures[task]))
             case messages.GiveUp(Task() as task):
-                self._given_up.append((task, self._deadly(task)))
+                self._given_up.append((task, faults.deadly(self._spec.env.env_id, task, self._last_words)))
 
     def _send(self, command: messages.Send) -> None:
         runner, tasks = self._runners[command.runner], command.tasks
@@ -318,27 +353,17 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
 
     def _start(self, number: int) -> None:
         self._num_started += 1
-        runner = self._runners[number] = RemoteRunner(number, self._new_actor(number))
+        runner = self._runners[number] = RemoteRunner(number, self._new_actor(number, self._channel))
         self._awaited[runner.actor.placed.remote()] = ("placed", runner)
+
+    def _join(self, runner: RemoteRunner) -> None:
         self._awaited[runner.actor.join.remote()] = ("join", runner)
 
     def _stop(self, number: int, why: Literal["silent", "not started", "recycled"]) -> None:
         runner = self._runners.pop(number)
-        ray.kill(runner.actor)  # whatever it still answers comes too late
-        if why != "recycled":
+        if why == "recycled":
+            self._retired.add(runner.actor)
+        else:
+            ray.kill(runner.actor)  # whatever it still answers comes too late
             self._last_words = f"it made no step for too long ({why})"
-        event = {
-            "silent": events.EnvRunnerSilent,
-            "not started": events.EnvRunnerNotStarted,
-            "recycled": events.EnvRunnerRecycled,
-        }[why]
-        self._on_event(event(number, runner.first_episodes))
-
-    def _deadly(self, task: Task) -> EpisodeError:
-        first, count = task.first_episode, task.num_episodes
-        what = f"episode {first}" if count == 1 else f"one of episodes {first} to {first + count - 1}"
-        return EpisodeError(
-            f"{self._spec.env.env_id} ends or hangs the process that plays {what}: {self._last_words}",
-            "See --sample-timeout-s if steps take long, --max-task-retries if machines are often lost.",
-            first,
-        )
+        self._on_event(faults.stopped(why, number, runner.first_episodes))

@@ -68,16 +68,17 @@ class CompiledPolicy:
         choices: NDArray[np.int64],
         words: NDArray[np.uint32],
         lanes: NDArray[np.int64],
+        at: int,
         t: int,
         numbers: NDArray[np.uint64],
     ) -> None:
         """Choose the actions of step ``t`` in some lanes.
 
         Args:
-            steps: Its observations of step t are read, its actions and log-probabilities written.
+            steps: Its observations at ``at`` are read, actions and log-probabilities are written there.
             choices: int64[number of lanes given], the actions once more, in the order of ``lanes``.
             words: uint32[lanes, 4], the lanes' random numbers from one tick to the next.
             lanes: int64, those that still play.
             numbers: uint64[4]: run seed, stream, number of lane 0's episode, 1 to be greedy.
         """
-        self._tick(*steps, choices, words, lanes, t, numbers)
+        self._tick(*steps, choices, words, lanes, at, t, numbers)

@@ -21,7 +21,8 @@ from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 class EnvRunnerSpec:
     """Everything a runner is made from; small and plain, so that it can be sent to another process.
 
-    ``log_probs`` and ``rewards`` say whether batches hold them.
+    ``log_probs`` and ``rewards`` say whether batches hold them. To show that it plays as others do, a runner
+    makes ``trial_steps`` in ``trial_episodes``, at most: fewer where they take long.
     """
 
     env: EnvSpec
@@ -33,6 +34,8 @@ class EnvRunnerSpec:
     compile_cache: bool = True
     log_probs: bool = False
     rewards: bool = False
+    trial_steps: int = 200
+    trial_episodes: int = 200
 
 
 def env_runner_spec(
@@ -75,7 +78,16 @@ class EnvRunner:
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
         """The task's episodes with their returns; raises EpisodeError where the environment fails."""
-        played = self._sampler.sample(task.first_episode, task.num_episodes, weights)
+        self.load(weights)
+        return self.play(task)
+
+    def load(self, weights: Weights) -> None:
+        """Play with these from now on."""
+        self._sampler.load(weights)
+
+    def play(self, task: Task) -> EpisodeBatch:
+        """As :meth:`sample`, with the weights that were loaded last."""
+        played = self._sampler.sample(task.first_episode, task.num_episodes)
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
         with np.errstate(over="ignore"):
             returns32 = returns.astype(np.float32)
@@ -100,13 +112,13 @@ class EnvRunner:
             rewards=played.rewards.astype(np.float32) if self._spec.rewards else None,
         )
 
-    def answer(self, tasks: Sequence[Task], weights: Weights) -> Answer:
+    def answer(self, tasks: Sequence[Task]) -> Answer:
         """Play several tasks in one call. An episode that fails fails its own task only."""
         start, steps = time.perf_counter(), self.steps
         outcomes: list[EpisodeBatch | EpisodeError] = []
         for task in tasks:
             try:
-                outcomes.append(self.sample(task, weights))
+                outcomes.append(self.play(task))
             except EpisodeError as error:
                 outcomes.append(error)
         digests = tuple(batch_digest(o) if isinstance(o, EpisodeBatch) else None for o in outcomes)
@@ -117,6 +129,10 @@ class EnvRunner:
         """Environment steps and resets so far; another thread may ask, to see whether any are made."""
         return self._sampler.steps
 
-    def close(self) -> None:
-        """Release the environments."""
-        self._sampler.close()
+    def stop(self) -> None:
+        """Nobody wants what is being played; another thread may say so. It ends in a StoppedError."""
+        self._sampler.is_to_stop = True
+
+    def close(self) -> str | None:
+        """Release the environments; what went wrong, if anything did."""
+        return self._sampler.close()

@@ -1,47 +1,34 @@
 """What a machine's arithmetic and environments yield, in two digests: equal where results are equal."""
 
-import contextlib
 import hashlib
-from dataclasses import dataclass
-from platform import python_version
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from distpg.core.policies import PolicySpec, initial_weights
 from distpg.core.seeding import Stream, uniform, words
-from distpg.environments.envs import make_env
+from distpg.environments.envs import close_env, make_env
 from distpg.environments.trace import play
 from distpg.sampling.compiled_policy import CompiledPolicy, Steps
 from distpg.sampling.env_runner import EnvRunnerSpec
-from distpg.system.version import __version__
 
 _SEED = 0
 _ROWS = 64
-_ENV_STEPS = 200
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """Of a process: two that differ in ``numerics`` or ``environment`` need not play the same episodes."""
+class Fingerprint(NamedTuple):
+    """Of a process: two that differ need not play the same episodes."""
 
     numerics: str
     """Digest of the policy's choices and their log-probabilities for fixed inputs."""
     environment: str
-    """Of 200 steps under fixed actions; of what is no function of seed and actions, another each time."""
-    distpg: str
-    python: str
-    numpy: str
+    """Of the trial steps under fixed actions; of what is no function of seed and actions another."""
 
 
-def fingerprint(spec: EnvRunnerSpec) -> Fingerprint:
+def fingerprint(spec: EnvRunnerSpec, on_step: Callable[[], None] = lambda: None) -> Fingerprint:
     """The fingerprint of this process for such runners; raises EnvironmentIdError as :func:`make_env`."""
-    return Fingerprint(
-        numerics=numerics_digest(spec.policy),
-        environment=_environment(spec),
-        distpg=__version__,
-        python=python_version(),
-        numpy=np.__version__,
-    )
+    return Fingerprint(numerics_digest(spec.policy), _environment_digest(spec, on_step))
 
 
 def numerics_digest(policy: PolicySpec) -> str:
@@ -61,17 +48,24 @@ def numerics_digest(policy: PolicySpec) -> str:
         np.empty((_ROWS, 4), np.uint32),
         np.arange(_ROWS),
         0,
+        0,
         np.array([_SEED, Stream.ACTION, 0, 0], np.uint64),
     )
     return hashlib.sha256(steps.actions.tobytes() + steps.log_probs.tobytes()).hexdigest()
 
 
-def _environment(spec: EnvRunnerSpec) -> str:
+def _environment_digest(spec: EnvRunnerSpec, on_step: Callable[[], None]) -> str:
     """A new environment for each episode, so that what survives a reset does not count."""
-    digest = hashlib.sha256()
-    steps = 0
-    for number in range(_ENV_STEPS):  # an exception may end each at its reset, after no step
-        if steps < _ENV_STEPS:
-            with contextlib.closing(make_env(spec.env)) as env:
-                steps += len(play(env, number, digest, _ENV_STEPS - steps)) - 1
+
+    def count() -> bool:
+        on_step()
+        return False
+
+    digest, steps = hashlib.sha256(), 0
+    for number in range(spec.trial_episodes):  # an exception may end each at its reset, after no step
+        if steps < spec.trial_steps:
+            env = make_env(spec.env)
+            count()
+            steps += len(play(env, number, digest, spec.trial_steps - steps, count)) - 1
+            close_env(env)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate
-from distpg.core.events import AnswersDiffer, OnEvent
+from distpg.core.events import Advice, AnswersDiffer, OnEvent
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
 from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
@@ -95,13 +95,14 @@ class InProcessEnvRunnerGroup(EnvRunnerGroup):
 
     @override
     def collect(self, ticket: Ticket) -> EpisodeBatch:
-        start, weights = time.perf_counter(), self._weights.pop(ticket)
+        start = time.perf_counter()
+        self._runner.load(self._weights.pop(ticket))
         twice = audited(ticket.tasks, self._seed, self._audit_every)
         batches = []
         for task in ticket.tasks:
-            batch = self._runner.sample(task, weights)
+            batch = self._runner.play(task)
             batches.append(batch)
-            if task in twice and batch_digest(self._runner.sample(task, weights)) != batch_digest(batch):
+            if task in twice and batch_digest(self._runner.play(task)) != batch_digest(batch):
                 self._on_event(answers_differ(task, (0, 0)))
         self.times.add_sampling(0, time.perf_counter() - start)
         return concatenate(batches)
@@ -112,7 +113,13 @@ class InProcessEnvRunnerGroup(EnvRunnerGroup):
 
     @override
     def close(self) -> None:
-        self._runner.close()
+        if (complaint := self._runner.close()) is not None:
+            self._on_event(not_closed(complaint))
+
+
+def not_closed(complaint: str) -> Advice:
+    """The event of an environment whose ``close`` failed."""
+    return Advice(complaint, "What was played counts all the same; see its close().")
 
 
 def answers_differ(task: Task, runners: tuple[int, int]) -> AnswersDiffer:

@@ -1,26 +1,37 @@
 """Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.core.episodes import episode_starts
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import environment_seed
-from distpg.environments.envs import Env, EnvSpec, first_action, make_env, without_wrappers
-from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError
+from distpg.environments.envs import (
+    CLOSE_S,
+    Env,
+    EnvSpec,
+    close_env,
+    first_action,
+    make_env,
+    without_wrappers,
+)
+from distpg.errors import DistpgError
 from distpg.sampling.compiled_policy import CompiledPolicy, reset_seeds
+from distpg.sampling.failures import failure, first_not_finite
 from distpg.sampling.record import Record
 from distpg.sampling.sampler import TRAINING, Play, Trajectories
+from distpg.system.interrupts import Interrupted
 
-# Steps between two looks at whether the record has room for more.
-_ROOM = 128
 _NO_LIMIT = 2**62
 _Lane = tuple[int, Callable[[Any], Any], list[float]]
+
+
+class StoppedError(Exception):
+    """Nobody wants the episodes any more that were being played."""
 
 
 class GymnasiumSampler:
@@ -35,6 +46,7 @@ class GymnasiumSampler:
         make: Makes the environment of a lane, the place of an episode in its task; default: a plain one.
         env_reuse: ``always`` keeps a lane's environment for the next task; ``episode`` makes it anew.
         log_probs: Whether trajectories hold the log-probabilities of their actions.
+        keeps_steps: Whether they hold observations and actions.
     """
 
     def __init__(
@@ -46,6 +58,7 @@ class GymnasiumSampler:
         make: Callable[[int], Env] | None = None,
         env_reuse: str = "always",
         log_probs: bool = False,
+        keeps_steps: bool = True,
     ) -> None:
         self._env_spec = env_spec
         self._policy = CompiledPolicy(policy_spec)
@@ -54,48 +67,74 @@ class GymnasiumSampler:
         self._make = make or (lambda lane: make_env(env_spec))
         self._keeps_envs = env_reuse != "episode"
         self._log_probs = log_probs
+        self._keeps_steps = keeps_steps
         self._envs: list[Env] = []
         self._limit = _NO_LIMIT
         self._first_action = 0
         self._action_dtype = np.min_scalar_type(policy_spec.num_actions - 1)
         self._shape: tuple[int, ...] = ()
-        self.steps = 0
-        """Environment steps and resets so far."""
+        self._record: Record | None = None
+        self._steps_before = 0
+        self.is_to_stop = False
+        """Another thread may set it: the episodes that are being played end in a StoppedError."""
 
-    def sample(self, first_episode: int, num_episodes: int, weights: Weights) -> Trajectories:
-        """Play consecutive episodes to their ends; raises EpisodeError where the environment fails in one."""
+    @property
+    def steps(self) -> int:
+        """Environment steps and resets so far, and environments made; another thread may ask."""
+        record = self._record
+        return self._steps_before + (0 if record is None else record.num_steps)
+
+    def load(self, weights: Weights) -> None:
+        """Play with these weights from now on; changing them in place afterwards changes nothing."""
+        self._policy.load(weights)
+
+    def sample(self, first_episode: int, num_episodes: int, weights: Weights | None = None) -> Trajectories:
+        """Play consecutive episodes to their ends, with these weights or those that were loaded last.
+
+        Raises EpisodeError where the environment fails in one.
+        """
+        if weights is not None:
+            self.load(weights)
         if not self._keeps_envs:
             self.close()
-        while len(self._envs) < num_episodes:
-            env, limit = without_wrappers(self._make(len(self._envs)))
-            self._envs.append(env)
-            if limit is not None:  # the same for all; some may be in wrappers that keep theirs to themselves
-                self._limit = limit
-            self._first_action = first_action(env)
-            self._shape = env.observation_space.shape or ()
-        self._policy.load(weights)
-        record = Record(num_episodes, self._shape, self._log_probs)
+        self._make_envs(num_episodes)
+        record = self._record = Record(num_episodes, self._shape, self._log_probs, self._keeps_steps)
         try:
             # A number that is not finite is an error of the environment, found below: no warning on the way.
             with np.errstate(over="ignore", invalid="ignore"):
                 self._reset(record, first_episode)
                 self._play_all(record, first_episode)
+            self._check_observations(record, first_episode)
             played = record.trajectories(self._action_dtype)
-            self._check_finite(played, first_episode)
+            self._check_rewards(played, first_episode)
         except BaseException:
             # Left in the middle of episodes, these environments must not play the next task.
             self.close()
             raise
+        finally:
+            self._record, self._steps_before = None, self.steps
         return played
+
+    def _make_envs(self, number: int) -> None:
+        while len(self._envs) < number:
+            env, limit = without_wrappers(self._make(len(self._envs)))
+            self._envs.append(env)
+            self._steps_before += 1
+            if limit is not None:  # the same for all; some may be in wrappers that keep theirs to themselves
+                self._limit = limit
+            self._first_action = first_action(env)
+            self._shape = env.observation_space.shape or ()
 
     def _reset(self, record: Record, first_episode: int) -> None:
         seeds = reset_seeds(self._seed, self._play.seed_stream, first_episode, len(record.rewards))
         for lane, (env, seed) in enumerate(zip(self._envs, seeds, strict=False)):
             try:
                 record.observations[lane, 0] = self._checked(env.reset(seed=seed, options=None)[0])
-            except Exception as error:
+            except Interrupted:
+                raise
+            except BaseException as error:  # whatever an environment raises, to end the process too
                 raise self._failure(error, first_episode + lane, 0) from error
-            self.steps += 1
+            self._steps_before += 1
 
     def _play_all(self, record: Record, first_episode: int) -> None:
         steps = [env.step for env in self._envs[: len(record.rewards)]]
@@ -105,24 +144,27 @@ class GymnasiumSampler:
         playing: list[_Lane] = list(zip(range(len(steps)), steps, record.rewards, strict=True))
         ended = True
         for t in itertools.count():
-            if t % _ROOM == 0:
-                record.make_room(t + _ROOM)
+            if self.is_to_stop:
+                raise StoppedError
+            if record.is_full:
+                self._check_observations(record, first_episode)
+                record.next_stretch()
             if ended:
                 playing = [one for one in playing if not record.has_ended[one[0]]]
                 if not playing:
                     return
                 lanes = np.array([one[0] for one in playing], np.int64)
                 choices = np.empty(len(playing), np.int64)
-            self._policy.act(record.steps, choices, record.words, lanes, t, numbers)
+            self._policy.act(record.steps, choices, record.words, lanes, record.at, t, numbers)
             ended = self._step(record, t, playing, choices.tolist(), first_episode)
-            self.steps += len(playing)
+            record.at += 1
 
     def _step(
         self, record: Record, t: int, playing: list[_Lane], actions: list[int], first_episode: int
     ) -> bool:
         """Step each environment once; whether any episode ended."""
         shape, first, is_last, any_ended = self._shape, self._first_action, t + 1 >= self._limit, False
-        following, lane = record.observations[:, t + 1], 0
+        following, lane = record.observations[:, record.at + 1], 0
         try:
             for (lane, step, rewards), action in zip(playing, actions, strict=True):
                 observation, reward, terminated, truncated, _ = step(action + first)
@@ -133,7 +175,9 @@ class GymnasiumSampler:
                 if terminated or truncated or is_last:
                     record.terminated[lane] = bool(terminated)
                     record.has_ended[lane] = any_ended = True
-        except Exception as error:
+        except Interrupted:
+            raise
+        except BaseException as error:
             raise self._failure(error, first_episode + lane, t) from error
         return any_ended
 
@@ -143,31 +187,27 @@ class GymnasiumSampler:
             raise ValueError(f"an observation of shape {array.shape} instead of {self._shape}")
         return array
 
-    def _check_finite(self, played: Trajectories, first_episode: int) -> None:
-        """One look at everything costs a thousandth of one at each step."""
-        for name, values in (("observation", played.observations), ("reward", played.rewards)):
-            if not np.isfinite(values).all():
-                row = int(np.nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0][0])
-                starts = episode_starts(played.lengths)
-                lane = int(np.searchsorted(starts, row, side="right")) - 1
-                error = ValueError(f"its {name} is {values[row].tolist()}")
-                raise self._failure(error, first_episode + lane, row - int(starts[lane]))
+    def _check_observations(self, record: Record, first_episode: int) -> None:
+        """One look at many steps costs a thousandth of one at each."""
+        if (found := record.not_finite()) is not None:
+            lane, t, observation = found
+            error = ValueError(f"its observation is {observation.tolist()}")
+            raise self._failure(error, first_episode + lane, t)
 
-    def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
-        if isinstance(error, gymnasium.error.DependencyNotInstalled):
-            # Environments import what draws them when they are first drawn.
-            return EnvironmentIdError(
-                f"{self._env_spec.env_id} lacks a package: {error}", "Install it, then try again."
-            )
-        cause = f"{type(error).__name__}: {error}"
+    def _check_rewards(self, played: Trajectories, first_episode: int) -> None:
+        if (found := first_not_finite(played.rewards, played.lengths)) is not None:
+            lane, t, reward = found
+            raise self._failure(ValueError(f"its reward is {reward}"), first_episode + lane, t)
+
+    def _failure(self, error: BaseException, episode: int, t: int) -> DistpgError:
         seed = environment_seed(self._seed, episode, self._play.seed_stream)
-        return EpisodeError(
-            f"{self._env_spec.env_id} failed in episode {episode}, step {t}: {cause}",
-            f"The episode's reset seed is {seed}: it fails the same way wherever it is played.",
-            episode,
-        )
+        return failure(self._env_spec.env_id, error, episode, t, seed)
 
-    def close(self) -> None:
-        """Release the environments."""
+    def close(self) -> str | None:
+        """Release the environments, in a few seconds; what went wrong with the first that did."""
+        complaint, deadline = None, time.monotonic() + CLOSE_S
         while self._envs:
-            self._envs.pop().close()
+            env = self._envs.pop()
+            if time.monotonic() < deadline:
+                complaint = close_env(env) or complaint
+        return complaint

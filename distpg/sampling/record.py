@@ -1,6 +1,7 @@
 """What happens in the lanes of a task, and how it becomes trajectories."""
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -9,55 +10,107 @@ from numpy.typing import NDArray
 from distpg.sampling.compiled_policy import Steps
 from distpg.sampling.sampler import Trajectories
 
+# Steps are kept in stretches of equal length, so that none is copied more than once, when the last one is
+# done; large observations in shorter ones.
+_STRETCH_STEPS, _STRETCH_BYTES = 128, 64 * 2**20
+
 
 class Record:
-    """What happens in each lane, step by step, until it is laid out episode by episode."""
+    """What happens in each lane, step by step, until it is laid out episode by episode.
 
-    def __init__(self, num_episodes: int, shape: tuple[int, ...], log_probs: bool) -> None:
+    Args:
+        log_probs: Whether log-probabilities are kept, and keeps_steps: observations and actions. Without them
+            its memory is that of one stretch.
+
+    Attributes:
+        at: Where the present step is in ``steps``.
+    """
+
+    def __init__(
+        self, num_episodes: int, shape: tuple[int, ...], log_probs: bool = False, keeps_steps: bool = True
+    ) -> None:
+        self._shape = shape
         self._log_probs = log_probs
-        self.observations = np.empty((num_episodes, 1, *shape), np.float32)
-        self.steps = Steps(
-            self._flat(),
-            np.empty((num_episodes, 0), np.int64),
-            np.empty((num_episodes if log_probs else 0, 0), np.float32),
+        self._keeps_steps = keeps_steps
+        self._size = max(
+            1, min(_STRETCH_STEPS, _STRETCH_BYTES // (4 * num_episodes * math.prod((1, *shape))))
         )
+        self._before = 0  # steps of earlier stretches
+        self._kept: list[Steps] = []
         self.words = np.empty((num_episodes, 4), np.uint32)
         self.rewards: list[list[float]] = [[] for _ in range(num_episodes)]
         self.terminated = np.zeros(num_episodes, np.bool_)
         self.has_ended = [False] * num_episodes
+        self._begin_stretch()
 
-    def _flat(self) -> NDArray[np.float32]:
-        return self.observations.reshape(*self.observations.shape[:2], -1)
-
-    def make_room(self, steps: int) -> None:
-        """For so many steps, and the observation after the last."""
-        self.observations = _longer(self.observations, steps + 1)
+    def _begin_stretch(self) -> None:
+        lanes, size = len(self.rewards), self._size
+        # One more: the observation after the last step. Zeros, as what is never played must not look wrong.
+        self.observations = np.zeros((lanes, size + 1, *self._shape), np.float32)
         self.steps = Steps(
-            self._flat(), _longer(self.steps.actions, steps), _longer(self.steps.log_probs, steps)
+            self.observations.reshape(lanes, size + 1, -1),
+            np.empty((lanes, size), np.int64),
+            np.empty((lanes if self._log_probs else 0, size), np.float32),
         )
+        self.at = 0
+
+    @property
+    def num_steps(self) -> int:
+        """So far, in all lanes; another thread may ask."""
+        return sum(map(len, self.rewards))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the present stretch is."""
+        return self.at == self._size
+
+    def next_stretch(self) -> None:
+        """Begin with another one where the present one ended."""
+        last = self.observations[:, self._size]
+        if self._keeps_steps:
+            self._kept.append(self.steps)
+            self._begin_stretch()
+        self.observations[:, 0] = last
+        self.at, self._before = 0, self._before + self._size
+
+    def not_finite(self) -> tuple[int, int, NDArray[np.float32]] | None:
+        """The first lane with an observation of the present stretch that is not, its step, and that one."""
+        if np.isfinite(self.observations).all():
+            return None
+        for lane, rewards in enumerate(self.rewards):
+            # What the policy has seen: not what came after an episode's last step.
+            seen = self.observations[lane, : max(0, min(len(rewards) - self._before, self._size))]
+            wrong = ~np.isfinite(seen.reshape(len(seen), math.prod(self._shape))).all(axis=1)
+            if wrong.any():
+                at = int(wrong.argmax())
+                return lane, self._before + at, seen[at]
+        return None
 
     def trajectories(self, action_dtype: np.dtype) -> Trajectories:
-        """All of it, once every episode has ended."""
+        """All of it, once every episode has ended; nothing is left here."""
         lengths = [len(rewards) for rewards in self.rewards]
-
-        def joined(array: NDArray[Any]) -> NDArray[Any]:
-            return np.concatenate([array[lane, :length] for lane, length in enumerate(lengths)])
-
+        observations, actions, log_probs = map(list, zip(*self._kept, self.steps, strict=True))
+        self._kept.clear()
+        del self.steps, self.observations
+        none = [0] * len(lengths)
         return Trajectories(
-            observations=joined(self.steps.observations),
-            actions=joined(self.steps.actions).astype(action_dtype),
+            observations=self._joined(observations, lengths if self._keeps_steps else none),
+            actions=self._joined(actions, lengths if self._keeps_steps else none).astype(action_dtype),
             rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
             lengths=np.array(lengths, np.int32),
             terminated=self.terminated,
-            log_probs=joined(self.steps.log_probs) if self._log_probs else None,
+            log_probs=self._joined(log_probs, lengths) if self._log_probs else None,
         )
 
-
-def _longer(array: NDArray[Any], steps: int) -> NDArray[Any]:
-    """With room for at least so many steps; doubled, so that each step is copied once or twice."""
-    have = array.shape[1]
-    if steps <= have:
-        return array
-    room = np.empty((len(array), max(steps, 2 * have), *array.shape[2:]), array.dtype)
-    room[:, :have] = array
-    return room
+    def _joined(self, stretches: list[NDArray[Any]], lengths: list[int]) -> NDArray[Any]:
+        """Episode by episode; stretches are let go one by one, so that all is there only once."""
+        starts = [0, *itertools.accumulate(lengths)]
+        whole = np.empty((starts[-1], *stretches[0].shape[2:]), stretches[0].dtype)
+        before = 0
+        while stretches:
+            stretch = stretches.pop(0)
+            for lane, (start, length) in enumerate(zip(starts, lengths, strict=False)):
+                if (count := min(length - before, self._size)) > 0:
+                    whole[start + before : start + before + count] = stretch[lane, :count]
+            before += self._size
+        return whole

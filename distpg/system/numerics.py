@@ -30,6 +30,11 @@ def numerics_environment() -> dict[str, str]:
     }
 
 
+def runner_environment() -> dict[str, str]:
+    """What every runner has in its environment: an environment may go through a set of strings as well."""
+    return numerics_environment() | {"PYTHONHASHSEED": "0"}
+
+
 _late = False
 
 

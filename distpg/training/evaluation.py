@@ -77,12 +77,14 @@ def evaluate(
         Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy),
         lambda lane: make_env(spec) if recording is None or lane > 0 else recording.watch(spec),
         prepared.config.env_reuse,
+        keeps_steps=False,
     )
+    sampler.load(found.learner.weights)
     played = []
     with contextlib.closing(sampler):
         for first in range(0, num_episodes, _EPISODES_PER_TASK):
             count = min(_EPISODES_PER_TASK, num_episodes - first)
-            played.append(sampler.sample(first, count, found.learner.weights))
+            played.append(sampler.sample(first, count))
             if recording is not None:
                 recording.save()
                 # Where each task has new environments, the next one would be recorded too.

@@ -17,6 +17,9 @@ from distpg.system.files import writing
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_cluster
 
+# A start takes a second of a core, or waits, as long as an environment's own.
+_FEWEST_STARTS, _STARTS_PER_CPU = 4, 2
+
 
 def plan(config: TrainConfig, iteration: int) -> list[Task]:
     """The tasks of iteration i (from 0), from the resolved configuration alone.
@@ -70,8 +73,12 @@ def env_runners(
         follows = config.num_env_runners == "auto" and not cluster.is_own
         group = RayEnvRunnerGroup(
             spec,
-            _rules(config, number, waits_for_room=not cluster.is_own),
-            new_actors(spec, cpus_per_env_runner(cluster, number, config.cpus_per_env_runner)),
+            _rules(config, number, cluster.num_cpus, waits_for_room=not cluster.is_own),
+            new_actors(
+                spec,
+                cpus_per_env_runner(cluster, number, config.cpus_per_env_runner),
+                has_environment=cluster.is_own,
+            ),
             on_event,
             audit_every=config.audit_every,
             allow_mixed=config.allow_mixed,
@@ -85,12 +92,13 @@ def env_runners(
         yield replace(config, num_env_runners=number), group
 
 
-def _rules(config: TrainConfig, num_env_runners: int, waits_for_room: bool) -> Rules:
+def _rules(config: TrainConfig, num_env_runners: int, num_cpus: int, waits_for_room: bool) -> Rules:
     return Rules(
         num_runners=num_env_runners,
         silent_after_s=config.sample_timeout_s,
         start_timeout_s=config.env_start_timeout_s,
         waits_for_room=waits_for_room,
+        starts_at_once=max(_FEWEST_STARTS, _STARTS_PER_CPU * num_cpus),
         max_task_retries=config.max_task_retries,
         recycle_after=config.recycle_runner_after,
     )

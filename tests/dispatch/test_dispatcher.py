@@ -18,6 +18,7 @@ from distpg.dispatch.messages import (
     GiveUp,
     Grown,
     Heard,
+    Join,
     Joined,
     Placed,
     Rules,
@@ -288,10 +289,48 @@ def test_a_runner_waits_for_room_on_the_cluster_as_long_as_it_takes() -> None:
     for now in range(3, 500):
         assert dispatcher.handle(TimePassed(), float(now)) == []
     # From here on it has its CPUs: now it must become ready.
-    dispatcher.handle(Placed(1), 500.0)
+    assert dispatcher.handle(Placed(1), 500.0) == [Join(1)]
     for now in range(501, 511):
-        assert dispatcher.handle(TimePassed(), float(now)) == []
+        assert set(dispatcher.handle(TimePassed(), float(now))) <= {Ask(1)}
     assert dispatcher.handle(TimePassed(), 510.1)[0] == Stop(1, "not started")
+
+
+def test_starts_take_turns_and_a_start_that_waits_for_its_turn_is_not_late() -> None:
+    dispatcher = Dispatcher(Rules(num_runners=64, start_timeout_s=10.0, starts_at_once=2))
+    assert dispatcher.handle(TimePassed(), 0.0) == [Start(0), Start(1)]
+    now = 0.0
+    for number in range(64):  # each takes most of its time, all together thirty times as much
+        now += 4.5
+        assert dispatcher.handle(Placed(number), now) == [Join(number)]
+        now += 4.5
+        following = [Start(number + 2)] if number + 2 < 64 else []
+        assert dispatcher.handle(Joined(number), now) == following
+    assert dispatcher.num_ready == 64
+
+
+def test_where_runners_wait_for_room_all_ask_for_it_and_become_ready_in_turn() -> None:
+    dispatcher = Dispatcher(Rules(num_runners=3, start_timeout_s=10.0, waits_for_room=True, starts_at_once=1))
+    assert dispatcher.handle(TimePassed(), 0.0) == [Start(0), Start(1), Start(2)]
+    assert dispatcher.handle(Placed(2), 1.0) == [Join(2)]
+    assert dispatcher.handle(Placed(1), 2.0) == []
+    assert dispatcher.handle(Placed(0), 3.0) == []
+    assert dispatcher.handle(Joined(2), 10.5) == [Join(1)]
+    # The turn of one that is lost is the next one's too, once it is known how it was lost.
+    assert Join(0) in dispatcher.handle(Died(1), 19.0)
+    for now in range(20, 29):
+        assert not any(isinstance(c, Stop) for c in dispatcher.handle(TimePassed(), float(now)))
+    assert Stop(0, "not started") in dispatcher.handle(TimePassed(), 29.1)
+
+
+def test_a_start_that_makes_progress_is_not_late() -> None:
+    dispatcher = Dispatcher(Rules(num_runners=1, start_timeout_s=10.0))
+    dispatcher.handle(TimePassed(), 0.0)
+    dispatcher.handle(Placed(0), 1.0)
+    for steps in range(1, 20):
+        assert dispatcher.handle(TimePassed(), 4.0 * steps) == [Ask(0)]
+        assert dispatcher.handle(Heard(0, steps), 4.0 * steps) == []
+    later = [command for now in (80.0, 84.0, 86.1) for command in dispatcher.handle(TimePassed(), now)]
+    assert Stop(0, "not started") in later
 
 
 def test_where_a_cluster_grows_more_runners_are_started() -> None:

@@ -24,7 +24,9 @@ from distpg.dispatch.messages import (
     Differ,
     GiveUp,
     Heard,
+    Join,
     Joined,
+    Placed,
     Report,
     Rules,
     Search,
@@ -64,6 +66,8 @@ class Scenario:
     audit_every: int = 0
     recycle_after: int | None = None
     start_s: float = 0.5
+    waits_for_room: bool = False
+    starts_at_once: int | None = None
     policy_lag: int = 0
 
 
@@ -95,6 +99,8 @@ def random_scenario(rng: random.Random) -> Scenario:
         audit_every=rng.choice([0, 1, 3]),
         recycle_after=rng.choice([None, None, 1, 5]),
         policy_lag=rng.choice([0, 0, 1, 2]),
+        waits_for_room=rng.random() < 0.3,
+        starts_at_once=rng.choice([None, None, 1, 3]),
         **({} if poison is None else {poison: rng.randrange(episodes)}),
     )
 
@@ -106,6 +112,7 @@ class BrokenPromiseError(AssertionError):
 @dataclass
 class SimulatedRunner:
     speed: float
+    joined: bool = False
     frozen: bool = False
     hangs: bool = False
     call: int = 0
@@ -140,6 +147,8 @@ class Simulation:
             silent_after_s=4.0,
             start_timeout_s=10.0,
             recycle_after=scenario.recycle_after,
+            waits_for_room=scenario.waits_for_room,
+            starts_at_once=scenario.starts_at_once,
         )
         self.dispatcher = Dispatcher(self.rules)
         self.advise = self.dispatcher.handle
@@ -301,6 +310,8 @@ class Simulation:
             self.outcome.counts[type(command).__name__] += 1
             if isinstance(command, Start):
                 self._start(command.runner)
+            elif isinstance(command, Join):
+                self._join(command.runner)
             elif isinstance(command, Stop):
                 self.outcome.counts[command.why] += 1
                 # A frozen one may have been about to answer: late answers of the gone must change nothing.
@@ -328,16 +339,33 @@ class Simulation:
     def _start(self, number: int) -> None:
         scenario = self.scenario
         self.runners[number] = SimulatedRunner(speed=self._start_speed(number))
-        fate = self.rng.random()
+
+        def placed() -> None:
+            if number in self.runners:
+                self._handle(Placed(number))
+
+        if self.rng.random() < scenario.bad_starts / 4:
+            self._after(self.rng.random(), lambda: self._die(number))
+        else:
+            self._after(scenario.start_s / 2, placed)
+
+    def _join(self, number: int) -> None:
+        scenario, fate = self.scenario, self.rng.random()
+        limit = scenario.starts_at_once
+        fleet = self.dispatcher._fleet
+        starting = [r for r in fleet._runners.values() if r.has_turn and not r.is_ready]
+        if limit is not None and len(starting) > limit:
+            raise BrokenPromiseError(f"{len(starting)} runners start at once")
 
         def joined() -> None:
             if number in self.runners:
+                self.runners[number].joined = True
                 self._handle(Joined(number))
 
-        if fate < scenario.bad_starts / 2:
+        if fate < scenario.bad_starts / 4:
             self._after(self.rng.random(), lambda: self._die(number))
         elif fate >= scenario.bad_starts:  # those between take for ever
-            self._after(scenario.start_s * (0.5 + self.rng.random()), joined)
+            self._after(scenario.start_s * self.rng.random(), joined)
 
     def _start_speed(self, number: int) -> float:
         return 10.0 if self.rng.random() < self.scenario.slow_runners else 1.0
@@ -416,7 +444,7 @@ class Simulation:
             runner = self.runners.get(number)
             if runner is None:
                 self._handle(Died(number))
-            elif not runner.frozen:
+            elif not runner.frozen and runner.joined:
                 steps = int((self.now - runner.since) / (self.scenario.step_s * runner.speed))
                 self._handle(Heard(number, 0 if runner.hangs or not runner.tasks else steps))
 

@@ -76,7 +76,7 @@ def test_wrong_answers_are_found_at_the_audited_rate() -> None:
     outcome = simulation.run()
     audited = simulation.audited
     wrong = {task for task, digests in simulation.answers.items() if len(digests) > 1}
-    assert outcome.counts["Differ"] == len(wrong)
+    assert simulation.differing == wrong
     assert len(wrong - audited) <= outcome.counts["Withdraw"] + outcome.counts["hedge"]
     # Two answers, each wrong with probability 0.1, to 200 audited tasks: 38 +- 5.5.
     assert abs(len(wrong & audited) - 0.19 * len(audited)) < 4 * 5.5

@@ -19,6 +19,7 @@ from distpg.errors import EnvRunnersError, EpisodeError
 from distpg.on_ray import admission
 from distpg.on_ray.actor import RayEnvRunner, new_actors
 from distpg.on_ray.group import RayEnvRunnerGroup
+from distpg.on_ray.side_channel import SideChannel
 from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.sampling.group import InProcessEnvRunnerGroup
@@ -179,7 +180,7 @@ def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) ->
 def test_runners_import_no_torch_and_are_small() -> None:
     import ray
 
-    @ray.remote(num_cpus=FEW_CPUS, concurrency_groups={"heartbeat": 1})
+    @ray.remote(num_cpus=FEW_CPUS)
     class Probe(RayEnvRunner):
         def probe(self) -> tuple[bool, int, int]:
             import sys
@@ -194,7 +195,9 @@ def test_runners_import_no_torch_and_are_small() -> None:
 
     policy = policy_spec()
     numerics_digest(policy)  # the first process compiles, as the learner's does in a run; others load
-    actor = Probe.remote(env_runner_spec(TrainConfig(env_reuse="always"), policy))
+    actor = Probe.remote(
+        env_runner_spec(TrainConfig(env_reuse="always"), policy), 0, SideChannel("test", 1.0)
+    )
     ray.get(actor.join.remote())
     has_torch, own_mib, mib = ray.get(actor.probe.remote())
     ray.kill(actor)

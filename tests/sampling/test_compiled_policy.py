@@ -49,7 +49,7 @@ def acted(
     for step in range(t - t % 4, t + 1):
         choices = np.empty(len(lanes), np.int64)
         numbers = np.array([seed, Stream.ACTION, 2**40 + 5, greedy], np.uint64)
-        policy.act(steps, choices, drawn, np.array(lanes), step, numbers)
+        policy.act(steps, choices, drawn, np.array(lanes), step, step, numbers)
         assert choices.tolist() == steps.actions[lanes, step].tolist()
     return steps
 
@@ -182,7 +182,7 @@ def test_weights_that_are_not_finite_do_no_harm() -> None:
         policy.load({name: np.full_like(w, bad) for name, w in initial_weights(spec.layer_sizes, 1).items()})
         steps = Steps(observations_for(spec, 3)[:, None], np.empty((3, 1), np.int64), np.empty((3, 1), F32))
         numbers = np.array([0, 1, 0, 0], np.uint64)
-        policy.act(steps, np.empty(3, np.int64), np.empty((3, 4), np.uint32), np.arange(3), 0, numbers)
+        policy.act(steps, np.empty(3, np.int64), np.empty((3, 4), np.uint32), np.arange(3), 0, 0, numbers)
         assert set(steps.actions[:, 0].tolist()) <= {0, 1}
 
 

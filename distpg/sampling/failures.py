@@ -1,0 +1,34 @@
+"""Why an environment failed in an episode, in words for whoever wrote it."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.episodes import episode_starts
+from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError, in_words
+
+_AS_IT_FAILS = "The episode's reset seed is {}: it fails the same way wherever it is played."
+_ACTIONS_ARE_INTS = "Actions are Python integers here: the environment may call numpy.int64(action) first."
+
+
+def failure(env_id: str, error: BaseException, episode: int, t: int, reset_seed: int) -> DistpgError:
+    """What to say of an exception in step ``t`` of an episode."""
+    cause = in_words(error)
+    if isinstance(error, gymnasium.error.DependencyNotInstalled):
+        # Environments import what draws them when they are first drawn.
+        return EnvironmentIdError(f"{env_id} lacks a package: {cause}", "Install it, then try again.")
+    takes_numpy = isinstance(error, AttributeError) and "'int' object has no attribute" in cause
+    hint = _ACTIONS_ARE_INTS if takes_numpy else _AS_IT_FAILS.format(reset_seed)
+    return EpisodeError(f"{env_id} failed in episode {episode}, step {t}: {cause}", hint, episode)
+
+
+def first_not_finite(rewards: NDArray[np.float64], lengths: NDArray[np.int32]) -> tuple[int, int, Any] | None:
+    """The first such reward, of float64[N] in episodes int32[E]: the episode's index, the step, itself."""
+    if np.isfinite(rewards).all():
+        return None
+    row = int((~np.isfinite(rewards)).argmax())
+    starts = episode_starts(lengths)
+    index = int(np.searchsorted(starts, row, side="right")) - 1
+    return index, row - int(starts[index]), rewards[row]
