@@ -69,7 +69,7 @@ class Recording:
             self._fault = cannot_draw(env_id, error)
 
     def save(self) -> None:
-        """Write the file; raises RenderError where it has no frames, StorageError where it cannot be written."""
+        """Write the file (RenderError: frames could not be had; StorageError: it cannot be written)."""
         if self._fault is not None:
             raise self._fault
         kept, durations = frame_times(len(self._frames), self._frames_per_s)
