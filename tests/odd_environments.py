@@ -1,5 +1,6 @@
 """Small environments for the tests; importable by runners as ``tests.odd_environments:Id``."""
 
+import ctypes
 import os
 import random
 import signal
@@ -439,5 +440,24 @@ class Draws(Drawn):
         return picture
 
 
-for env in (Gives, NoOptions, OfSpaces, Raises, Moves, Takes, Draws):
+class TalksNatively(Walk):
+    """Prints as Python does, to the descriptor itself, and by the C library, which holds what it is given."""
+
+    def disturbance(self) -> float:
+        print("from Python")
+        os.write(1, b"from a descriptor\n")
+        ctypes.CDLL(None).printf(b"from C\n")
+        return 0.0
+
+
+class Large(Walk):
+    """Observations of about 1,000."""
+
+    observation_space = gymnasium.spaces.Box(-2000, 2000, (2,), np.float32)
+
+    def disturbance(self) -> float:
+        return 1000.0
+
+
+for env in (TalksNatively, Large, Gives, NoOptions, OfSpaces, Raises, Moves, Takes, Draws):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

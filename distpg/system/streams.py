@@ -13,16 +13,17 @@ def own_stdout() -> Iterator[TextIO]:
     """Standard output as it was; what anybody prints meanwhile goes to standard error, native code's too."""
     sys.stdout.flush()
     with contextlib.ExitStack() as stack:
+        try:
+            errors = os.dup(2)
+        except OSError:  # there is no standard error
+            errors = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, errors)
         before, out = os.dup(1), sys.stdout
         stack.callback(os.close, before)
         if _is_on_descriptor(sys.stdout):
             out = stack.enter_context(os.fdopen(os.dup(before), "w", encoding=sys.stdout.encoding))
         stack.callback(os.dup2, before, 1)
-        try:
-            os.dup2(2, 1)
-        except OSError:  # there is no standard error
-            with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-                os.dup2(nowhere.fileno(), 1)
+        os.dup2(errors, 1)
         stack.callback(_flush_native)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield out
