@@ -1,5 +1,6 @@
 """Small environments for the tests; importable by runners as ``tests.odd_environments:Id``."""
 
+import ctypes
 import os
 import random
 import signal
@@ -325,47 +326,52 @@ class InstallsHandler(Walk):
         signal.signal(signal.SIGUSR2, lambda number, frame: None)
 
 
-class WordlessError(Exception):
-    """Cannot be printed."""
+class Gives(ShortOrLong):
+    """Gives from the first on what ``part`` is evaluated to: a part of a step, a whole step, or a reset."""
+
+    def __init__(self, part: str, what: str) -> None:
+        self.part = part
+        self.what = what
+
+    def given(self) -> Any:
+        return eval(self.what, {"np": np})
+
+    def reset(self, **kwargs: Any) -> Any:
+        result = super().reset(**kwargs)
+        if self.part == "reset":
+            return self.given()
+        return (self.given(), {}) if self.part == "observation" else result
+
+    def step(self, action: int) -> Any:
+        result = list(super().step(action))
+        parts = ("observation", "reward", "terminated", "truncated", "info")
+        if self.part == "step":
+            return self.given()
+        if self.part in parts:
+            result[parts.index(self.part)] = self.given()
+        return tuple(result)
+
+
+class NoOptions(ShortOrLong):
+    """Its reset takes a seed alone."""
+
+    def reset(self, seed: int | None = None) -> tuple[np.ndarray, dict]:
+        return super().reset(seed=seed)
+
+
+class OfSpaces(ShortOrLong):
+    """Spaces as asked for."""
+
+    def __init__(self, observations: str, actions: str) -> None:
+        self.observation_space = eval(observations, {"np": np, **vars(gymnasium.spaces)})
+        self.action_space = eval(actions, vars(gymnasium.spaces))
+
+
+class UnspeakableError(Exception):
+    """One that cannot say what it is."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
-
-
-class Exits(Walk):
-    """Raises in one of its methods what is no Exception, or cannot be printed."""
-
-    def __init__(self, where: str, what: str = "SystemExit") -> None:
-        kinds = (SystemExit, GeneratorExit, KeyboardInterrupt, WordlessError)
-        self.where, self.error = where, {kind.__name__: kind for kind in kinds}[what]
-        self.exit("constructor")
-
-    def exit(self, where: str) -> None:
-        if where == self.where:
-            raise self.error(0)
-
-    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
-        self.exit("reset")
-        return super().reset(**kwargs)
-
-    def step(self, action: int) -> Step:
-        self.exit("step")
-        return super().step(action)
-
-    def close(self) -> None:
-        self.exit("close")
-
-
-class Ponderous(Walk):
-    """Takes its time."""
-
-    def __init__(self, make_s: float = 0.0, step_s: float = 0.0) -> None:
-        time.sleep(make_s)
-        self.step_s = step_s
-
-    def step(self, action: int) -> Step:
-        time.sleep(self.step_s)
-        return super().step(action)
 
 
 class Closes(Walk):
@@ -387,5 +393,110 @@ class TakesNumpyActions(Walk):
         return super().step(action.item())
 
 
-for env in (InstallsHandler, Exits, Ponderous, Closes, TakesNumpyActions):
+class Raises(ShortOrLong):
+    """Raises what is named, in the method that is named."""
+
+    def __init__(self, where: str, what: str = "SystemExit(0)") -> None:
+        self.where, self.what = where, what
+        self.raise_in("init")
+
+    def raise_in(self, where: str) -> None:
+        if where == self.where:
+            if self.what == "hang":
+                threading.Event().wait()
+            raise eval(self.what)
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict]:
+        self.raise_in("reset")
+        return super().reset(**kwargs)
+
+    def step(self, action: int) -> Step:
+        self.raise_in("step")
+        return super().step(action)
+
+    def close(self) -> None:
+        self.raise_in("close")
+
+
+class Moves(ShortOrLong):
+    """Goes, as it is made, to the directory of its data, which a step reads."""
+
+    def __init__(self, directory: str) -> None:
+        os.chdir(directory)
+        os.environ["ODD_ENVIRONMENT"] = "1"
+        np.seterr(all="raise")
+
+    def step(self, action: int) -> Step:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(Path("reward").read_text()), terminated, truncated, info
+
+
+class Takes(Walk):
+    """As slow as asked for; ``log`` gets a line for each environment made, each reset and each step."""
+
+    def __init__(self, make_s: float, step_s: float, log: str) -> None:
+        self.step_s, self.log = step_s, Path(log)
+        self.note("made")
+        time.sleep(make_s)
+
+    def note(self, what: str) -> None:
+        with self.log.open("a") as file:
+            file.write(f"{os.getpid()} {what}\n")
+
+    def disturbance(self) -> float:
+        self.note("step")
+        time.sleep(self.step_s)
+        return 0.0
+
+
+class Draws(Drawn):
+    """Draws what the text is evaluated to; it may take no render mode, and its rate may be odd."""
+
+    def __init__(self, picture: str = "", rate: Any = 25, **kwargs: Any) -> None:
+        if kwargs.pop("no_render_mode", False) and kwargs:
+            raise TypeError("Draws.__init__() got an unexpected keyword argument 'render_mode'")
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
+        self.render_mode = kwargs.get("render_mode")
+        self.picture = picture
+
+    def render(self) -> Any:
+        picture = eval(self.picture, {"np": np, "t": self.remaining, "gymnasium": gymnasium})
+        if isinstance(picture, BaseException):
+            raise picture
+        return picture
+
+
+class TalksNatively(Walk):
+    """Prints as Python does, to the descriptor itself, and by the C library, which holds what it is given."""
+
+    def disturbance(self) -> float:
+        print("from Python")
+        os.write(1, b"from a descriptor\n")
+        ctypes.CDLL(None).printf(b"from C\n")
+        return 0.0
+
+
+class Large(Walk):
+    """Observations of about 1,000."""
+
+    observation_space = gymnasium.spaces.Box(-2000, 2000, (2,), np.float32)
+
+    def disturbance(self) -> float:
+        return 1000.0
+
+
+for env in (
+    TalksNatively,
+    Large,
+    Gives,
+    NoOptions,
+    OfSpaces,
+    Raises,
+    Moves,
+    Takes,
+    Draws,
+    InstallsHandler,
+    Closes,
+    TakesNumpyActions,
+):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

@@ -90,6 +90,7 @@ def run(arguments: list[str]) -> int:
 
     from distpg.commands.benchmark_report import check_plot_path, print_report, write_plot
     from distpg.system.hardware import hardware_line
+    from distpg.system.streams import own_stdout
     from distpg.training.throughput import as_json, benchmark, sizes_in_words
 
     plot = Path(options.plot) if options.plot else None
@@ -101,23 +102,25 @@ def run(arguments: list[str]) -> int:
             print(one_line(line), file=sys.stderr, flush=True)
 
     started = itertools.count(1)
-    results = benchmark(
-        configs,
-        options.train,
-        options.repetitions,
-        options.iterations,
-        on_start=lambda config: say(
-            f"{next(started)} of {len(configs)}: "
-            f"{runners_in_words(config.num_env_runners)}, {sizes_in_words(config)}"
-        ),
-        on_event=lambda event: None if event.is_routine else say(str(event)),
-    )
     measured = []
-    with contextlib.closing(results):
-        for one in results:
-            measured.append(one)
-            if options.json:
-                print(json.dumps(as_json(one), allow_nan=False), flush=True)
+    # Environments print; JSON lines are alone all the same.
+    with own_stdout() if options.json else contextlib.nullcontext(sys.stdout) as out:
+        results = benchmark(
+            configs,
+            options.train,
+            options.repetitions,
+            options.iterations,
+            on_start=lambda config: say(
+                f"{next(started)} of {len(configs)}: "
+                f"{runners_in_words(config.num_env_runners)}, {sizes_in_words(config)}"
+            ),
+            on_event=lambda event: None if event.is_routine else say(str(event)),
+        )
+        with contextlib.closing(results):
+            for one in results:
+                measured.append(one)
+                if options.json:
+                    print(json.dumps(as_json(one), allow_nan=False), file=out, flush=True)
     if plot is not None:
         write_plot(measured, plot)
     if options.json:

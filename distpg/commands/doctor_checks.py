@@ -11,13 +11,19 @@ from typing import Literal, NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.config.train_config import TrainConfig
+from distpg.environments.contract import FirstLook, first_look
+from distpg.environments.envs import EnvSpec
 from distpg.environments.reproducibility import CAUSES, examine
 from distpg.environments.speed import measure_speed
 from distpg.errors import ClusterError, ConfigError
+from distpg.errors import in_words as error_in_words
 from distpg.on_ray.address import check_answers
 from distpg.on_ray.cluster import ray_cluster
 from distpg.system.hardware import free_memory, usable_cpus
+from distpg.system.interrupts import Interrupted
+from distpg.system.streams import own_stdout
+from distpg.system.time_limit import time_limit
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
 
@@ -27,6 +33,8 @@ _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
 # Ray with two runners takes about this much memory, and leaves about so much on the disk.
 _ENOUGH = _GIB
 _NEWEST_PYTHON = (3, 13)
+# Numbers of about 1,000 have ended a policy's learning within an iteration or two.
+_LARGE_NUMBER = 100
 
 
 class Finding(NamedTuple):
@@ -110,27 +118,46 @@ def _examine_environment(
     spec: EnvSpec, num_cpus: int, free_bytes: int | None, address: str | None
 ) -> Iterator[Finding]:
     """What it depends on beside seed and actions, its speed, and what runners it is worth."""
+    timeout_s = TrainConfig().env_start_timeout_s
     try:
-        inspect_env(spec)
+        with own_stdout():
+            made = first_look(spec, timeout_s, plays=False)
+        # Elsewhere first: an environment that ends its process would end this one.
+        verdict = examine(spec, made)
+        if "unchecked" in verdict.causes:
+            yield _examine_cause(spec.env_id, "unchecked", verdict.details)
+            return
+        with own_stdout():
+            look = first_look(spec, timeout_s)
+            with time_limit(timeout_s):
+                speed = measure_speed(spec, _SPEED_S, _SPEED_AT_MOST_S)
     except ConfigError as error:
         yield Finding("fail", f"{error.message}. {error.hint}")
         return
-    verdict = examine(spec)
+    except Interrupted:
+        raise
+    except BaseException as error:  # whatever the environment raises
+        yield Finding("fail", f"{spec.env_id} fails under random actions: {error_in_words(error)}")
+        return
     if not verdict.causes:
         yield Finding("ok", f"{spec.env_id} is reproducible: a function of its seed and actions")
     for cause in verdict.causes:
         yield _examine_cause(spec.env_id, cause, verdict.details)
-    if "unchecked" in verdict.causes:
-        return  # an environment that ends its process would end this one
-    try:
-        speed = measure_speed(spec, _SPEED_S, _SPEED_AT_MOST_S)
-    except Exception as error:  # whatever the environment raises
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        yield Finding("fail", f"{spec.env_id} fails under random actions: {line}")
-        return
+    yield _examine_ranges(look)
+    if look.complaint is not None:
+        yield Finding("warn", look.complaint)
     yield Finding("ok", f"{spec.env_id} makes {speed.steps / speed.seconds:,.0f} steps/s, without a policy")
     for line in in_words(speed, recommend(speed, num_cpus, free_bytes), num_cpus, address):
         yield Finding("ok", line)
+
+
+def _examine_ranges(look: FirstLook) -> Finding:
+    largest = max(abs(look.low), abs(look.high))
+    return _warn_if(
+        largest > _LARGE_NUMBER,
+        f"observations from {look.low:.4g} to {look.high:.4g} in the first steps",
+        f"the policy sees numbers up to {largest:.4g} as they are: scale them, or training may stand still",
+    )
 
 
 def _examine_cause(env_id: str, cause: str, details: str | None) -> Finding:

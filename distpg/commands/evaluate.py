@@ -32,10 +32,12 @@ def run(arguments: list[str]) -> int:
     if options.greedy and options.sampled:
         raise ConfigError("--greedy and --sampled exclude each other", "Give one of them.")
 
+    from distpg.system.streams import own_stdout
     from distpg.training.evaluation import evaluate
 
     video = Path(options.video) if options.video else None
-    result = evaluate(options.run, options.num_episodes, not options.sampled, options.checkpoint, video)
+    with own_stdout():
+        result = evaluate(options.run, options.num_episodes, not options.sampled, options.checkpoint, video)
     if not options.quiet:
         print(
             f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "
@@ -43,4 +45,6 @@ def run(arguments: list[str]) -> int:
             f"mean return {result}, from {result.returns.min():.1f} to {result.returns.max():.1f}\n"
             f"mean length {result.lengths.mean():.1f}"
         )
+    if result.video_fault is not None:
+        raise result.video_fault
     return 0

@@ -26,11 +26,19 @@ def run(arguments: list[str]) -> int:
     if options.episode is None:
         raise ConfigError("distpg replay needs --episode", "Example: distpg replay RUN --episode 0")
 
+    from distpg.system.streams import own_stdout
     from distpg.training.replay import replay, show
 
-    say = (lambda line: None) if options.quiet else print
     video = Path(options.video) if options.video else None
-    played = replay(options.run, options.episode, options.render, video, say)
+    with own_stdout() as out:
+
+        def say(line: str) -> None:
+            if not options.quiet:
+                print(line, file=out, flush=True)
+
+        played = replay(options.run, options.episode, options.render, video, say)
     if not options.quiet:
         print(show(played))
+    if played.video_fault is not None:
+        raise played.video_fault
     return 0

@@ -3,14 +3,18 @@
 import contextlib
 import json
 import os
+import selectors
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.contract import FirstLook
+from distpg.environments.envs import EnvSpec, close_env, make_env, origin_of
 from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
@@ -77,29 +81,42 @@ class Verdict:
         return f"the environment depends on {'; on '.join(CAUSES[cause] for cause in causes)}"
 
 
-def verdict_of(spec: EnvSpec) -> Verdict:
-    """The verdict, in at most about two seconds; raises EnvironmentIdError where it cannot be made."""
-    with contextlib.closing(make_env(spec)) as env:
-        entry_point = env.spec.entry_point if env.spec else None
-        if isinstance(entry_point, str) and entry_point.startswith(_VERIFIED):
-            return Verdict()
-        key = verdict_key(spec, env)
+def verdict_of(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
+    """The verdict, in about two seconds, or about as long as the environment takes to be made four times.
+
+    Args:
+        look: What was seen of it; None: it is made once more. Raises EnvironmentIdError where it cannot be.
+    """
+    if look is None:
+        env = make_env(spec)
+        origin = origin_of(env)
+        close_env(env)
+    else:
+        origin = look.origin
+    if isinstance(origin.entry_point, str) and origin.entry_point.startswith(_VERIFIED):
+        return Verdict()
+    key = verdict_key(spec, origin.kind)
     causes = cached_causes(key, CAUSES)
     if causes is not None:
         return Verdict(causes)
-    verdict = examine(spec)
+    verdict = examine(spec, look)
     if "unchecked" not in verdict.causes:
         keep_causes(key, verdict.causes)
     return verdict
 
 
-def examine(spec: EnvSpec) -> Verdict:
-    """Play it in processes that differ in all that it must not depend on; then, if need be, in one each."""
+def examine(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
+    """Play it in processes that differ in all that it must not depend on; then, if need be, in one each.
+
+    Args:
+        look: How long it takes to be made and to play, on which depends how long the processes get.
+    """
+    timeout_s = _TIMEOUT_S if look is None else _TIMEOUT_S + 4 * look.make_s + 16 * look.step_s
     try:
         # As runners are; then another process, at another time.
-        here, elsewhere = _play(spec, _BUDGET_S, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
+        here, elsewhere = _play(spec, _BUDGET_S, timeout_s, [({}, "0"), ({"clock_shift": 123_456.789}, "1")])
         if differs(here.first, elsewhere.first) or differs(here.first, here.again):
-            causes = _diagnose(spec)
+            causes = _diagnose(spec, timeout_s)
         else:
             causes = ("reset",) if differs(here.first, here.used) else ()
     except _NotPlayedError as error:
@@ -107,7 +124,7 @@ def examine(spec: EnvSpec) -> Verdict:
     return Verdict(causes)
 
 
-def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
+def _diagnose(spec: EnvSpec, timeout_s: float) -> tuple[str, ...]:
     """Causes found by varying one thing at a time; at least one."""
     varied = {
         "hash": (_PINNED, "1"),
@@ -116,7 +133,7 @@ def _diagnose(spec: EnvSpec) -> tuple[str, ...]:
         "clock": ({**_PINNED, "clock_shift": 2e6 + 0.5}, "0"),
     }
     pinned, same, *others = _play(
-        spec, _DIAGNOSIS_BUDGET_S, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
+        spec, _DIAGNOSIS_BUDGET_S, timeout_s, [(_PINNED, "0"), (_PINNED, "0"), *varied.values()]
     )
     outlives = differs(pinned.first, pinned.again)
     # Where something outlives an environment, only the first play of each process has the same before it: how
@@ -138,9 +155,12 @@ class _NotPlayedError(Exception):
     """The environment cannot be made there, ended its process, or took too long."""
 
 
-def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstances, str]]) -> list[Traces]:
+def _play(
+    spec: EnvSpec, budget_s: float, timeout_s: float, processes: Sequence[tuple[_Circumstances, str]]
+) -> list[Traces]:
     """The traces of child processes that run side by side, each with its PYTHONHASHSEED."""
-    children: list[subprocess.Popen[str]] = []
+    children: list[subprocess.Popen[bytes]] = []
+    deadline = time.monotonic() + timeout_s
     try:
         for circumstances, hash_seed in processes:
             request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": circumstances}
@@ -154,26 +174,51 @@ def _play(spec: EnvSpec, budget_s: float, processes: Sequence[tuple[_Circumstanc
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONHASHSEED": hash_seed},
-                    text=True,
                 )
             children.append(child)
-        return [_answer(child) for child in children]
+        return [_answer(child, timeout_s, deadline) for child in children]
     finally:
         for child in children:
             child.kill()
             child.communicate()
 
 
-def _answer(child: subprocess.Popen[str]) -> Traces:
+def _answer(child: subprocess.Popen[bytes], timeout_s: float, deadline: float) -> Traces:
+    line = _first_line(child, deadline)
+    if line is None:
+        raise _NotPlayedError(f"it took more than {timeout_s:.0f} s")
     try:
-        output, _ = child.communicate(timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise _NotPlayedError(f"it took more than {_TIMEOUT_S:.0f} s") from error
-    try:
-        answer = json.loads(output)
+        answer = json.loads(line)
     except ValueError as error:
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        code = child.wait()
+        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"
         raise _NotPlayedError(f"it ended the process that played it: {how}") from error
     if "error" in answer:
         raise _NotPlayedError(answer["error"])
     return Traces(**answer)
+
+
+def _first_line(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """What a process says until its line ends or it does; None where neither comes in time.
+
+    Its end is not waited for: what an environment leaves behind may keep it up.
+    """
+    assert child.stdout is not None
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while time.monotonic() < deadline:
+            has_ended = child.poll() is not None
+            if selector.select(0 if has_ended else 0.1):
+                more = os.read(child.stdout.fileno(), 2**16)
+                if not more:
+                    break
+                line += more
+            elif has_ended:
+                break
+            if line.endswith(b"\n"):
+                return line
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(max(0.0, deadline - time.monotonic()))
+        return line
+    return None

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from time import perf_counter
 
-from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.envs import EnvSpec, close_env, make_env
 from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
+from distpg.system.surroundings import theirs
 
 # So many lengths say something of their spread.
 _ENOUGH_EPISODES = 20
@@ -31,7 +32,9 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
     wall = cpu = 0.0
     steps, ended = 0, True
     lengths: list[int] = []
-    with contextlib.closing(make_env(spec)) as env:
+    with theirs(), contextlib.ExitStack() as stack:
+        env = make_env(spec)
+        stack.callback(close_env, env)
         actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
         while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
             number, length = len(lengths), 0

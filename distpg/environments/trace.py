@@ -3,12 +3,13 @@
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.seeding import Stream, environment_seed, uniform, words
-from distpg.environments.envs import Env, EnvSpec, make_env
+from distpg.environments.envs import Env, EnvSpec, close_env, make_env
 from distpg.errors import DistpgError
+from distpg.system.interrupts import Interrupted
 
 MAX_STEPS = 200
 NUM_EPISODES = 8
@@ -27,6 +29,10 @@ NUM_EPISODES = 8
 _SEED = 0x7472616365
 # Plays of the shortest schedule: episode 0 three times, episode 1 twice.
 _FEWEST_PLAYS = 5
+# An environment that is made and has played a little after more seconds than this is spared the rest. It
+# plays a few steps even so.
+_DEAR_S = 3.0
+_FEW_STEPS = 3
 _CLOCKS = ("time", "monotonic", "perf_counter", "process_time")
 
 
@@ -91,7 +97,9 @@ def play(
             digests.append(digest.hexdigest()[:16])
             if terminated or truncated or stop():
                 break
-    except Exception as error:  # whatever the environment raises; its text may hold memory addresses
+    except Interrupted:
+        raise
+    except BaseException as error:  # whatever the environment raises; its text may hold memory addresses
         digest.update(type(error).__qualname__.encode())
         digests.append(digest.hexdigest()[:16])
     return digests
@@ -114,6 +122,8 @@ def _feed(digest: Any, observation: Any) -> None:
 def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda: None) -> Traces:
     """Play episodes 0, 1, … in new and in used environments, at least two, until the time is up.
 
+    One that takes long to make or to step is made once, and plays the beginning of episode 0 twice.
+
     Args:
         budget_s: Seconds; the constructor and one step of each of five plays may take longer.
         prepare: Called before each environment is made and before each play.
@@ -122,29 +132,46 @@ def traces(spec: EnvSpec, budget_s: float, prepare: Callable[[], None] = lambda:
         EnvironmentIdError: The environment cannot be made.
     """
     started = perf_counter()
+    closes = True
 
-    def played(env: Env, number: int) -> list[str]:
+    def played(env: Env, number: int, fewest: int = 1) -> list[str]:
         prepare()
-        begun = perf_counter()
-        return play(env, number, stop=lambda: perf_counter() - begun > budget_s / _FEWEST_PLAYS)
+        begun, steps = perf_counter(), itertools.count(1)
+        return play(
+            env,
+            number,
+            stop=lambda: next(steps) >= fewest and perf_counter() - begun > budget_s / _FEWEST_PLAYS,
+        )
+
+    @contextlib.contextmanager
+    def new() -> Iterator[Env]:
+        nonlocal closes
+        prepare()
+        env = make_env(spec)
+        try:
+            yield env
+        finally:
+            # One that hangs as it is closed does so each time.
+            closes = closes and close_env(env) is None
 
     def played_anew(number: int) -> list[str]:
-        prepare()
-        with contextlib.closing(make_env(spec)) as env:
+        with new() as env:
             return played(env, number)
 
-    prepare()
-    with contextlib.closing(make_env(spec)) as kept:
-        first, used, again = {"0": played(kept, 0)}, {}, {}
+    with new() as kept:
+        plays = Traces(first={"0": played(kept, 0, _FEW_STEPS)}, used={}, again={})
+        if perf_counter() - started > _DEAR_S:
+            plays.used["0"] = played(kept, 0, _FEW_STEPS)
+            return plays
         for number in range(1, NUM_EPISODES):
-            used[str(number)] = played(kept, number)
-            first[str(number)] = played_anew(number)
+            plays.used[str(number)] = played(kept, number)
+            plays.first[str(number)] = played_anew(number)
             if number == 1:
-                used["0"] = played(kept, 0)
-                again["0"] = played_anew(0)
+                plays.used["0"] = played(kept, 0)
+                plays.again["0"] = played_anew(0)
             if perf_counter() - started > budget_s:
                 break
-    return Traces(first, used, again)
+    return plays
 
 
 def differs(one: Plays, other: Plays) -> bool:
@@ -204,4 +231,4 @@ def main() -> None:
     except DistpgError as error:
         answer = {"error": error.message}
     with os.fdopen(answer_to, "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+        file.write(json.dumps(answer) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from distpg.environments.envs import Env, EnvSpec
+from distpg.environments.envs import EnvSpec
 from distpg.system.user_cache import cache_directory
 
 # Of what is checked and how; a higher number makes all verdicts so far void.
@@ -22,7 +22,7 @@ _VERSION = 1
 Key = dict[str, Any]
 
 
-def verdict_key(spec: EnvSpec, env: Env) -> Key:
+def verdict_key(spec: EnvSpec, kind: type[Any]) -> Key:
     """All that a verdict holds for: the environment, its arguments, its class's source, versions."""
     return {
         "check": _VERSION,
@@ -30,7 +30,7 @@ def verdict_key(spec: EnvSpec, env: Env) -> Key:
         # As JSON gives it back: a tuple is a list.
         "env_kwargs": json.loads(json.dumps(spec.env_kwargs)),
         "max_episode_steps": spec.max_episode_steps,
-        "source": _source_digest(type(env.unwrapped)),
+        "source": _source_digest(kind),
         "python": python_version(),
         "numpy": np.__version__,
         "gymnasium": gymnasium.__version__,

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from distpg.core.seeding import Stream
 from distpg.environments.envs import env_spec, make_env
 from distpg.environments.video import Recording
+from distpg.errors import DistpgError
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
-from distpg.sampling.sampler import Play
+from distpg.sampling.sampler import Play, Trajectories
 from distpg.training.prepare import prepared_run
 
 _EPISODES_PER_TASK = 64
@@ -24,11 +25,13 @@ class Evaluation:
 
     Attributes:
         iterations: After how many iterations the weights were saved.
+        video_fault: Why there is no video, where one was asked for.
     """
 
     iterations: int
     returns: NDArray[np.float64]
     lengths: NDArray[np.int32]
+    video_fault: DistpgError | None = None
 
     @property
     def mean(self) -> float:
@@ -64,7 +67,6 @@ def evaluate(
         RunDirectoryError: This is not a run directory.
         CheckpointError: There is no such checkpoint, or it is damaged.
         EpisodeError: The environment failed.
-        StorageError: The video cannot be written.
     """
     prepared = prepared_run(Path(run))
     found = find_checkpoint(Path(run), checkpoint)
@@ -80,15 +82,19 @@ def evaluate(
         keeps_steps=False,
     )
     sampler.load(found.learner.weights)
-    played = []
+    played: list[Trajectories] = []
+    video_fault: DistpgError | None = None
     with contextlib.closing(sampler):
         for first in range(0, num_episodes, _EPISODES_PER_TASK):
             count = min(_EPISODES_PER_TASK, num_episodes - first)
             played.append(sampler.sample(first, count))
             if recording is not None:
-                recording.save()
+                try:
+                    recording.save()
+                except DistpgError as fault:  # the returns are worth having all the same
+                    video_fault = fault
                 # Where each task has new environments, the next one would be recorded too.
                 recording = None
     returns = np.concatenate([batch.episode_returns for batch in played])
     lengths = np.concatenate([batch.lengths for batch in played])
-    return Evaluation(found.progress.iterations, returns, lengths)
+    return Evaluation(found.progress.iterations, returns, lengths, video_fault)

@@ -14,7 +14,7 @@ from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
 from distpg.environments.envs import Env, env_spec, make_env
 from distpg.environments.video import Recording
-from distpg.errors import ConfigError, ReplayError
+from distpg.errors import ConfigError, DistpgError, ReplayError
 from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import check_same_options, newest_checkpoint
 from distpg.runs.events import read_events
@@ -39,6 +39,7 @@ class Episode:
         observations: float32[T, observation size], what the policy saw before each action.
         actions: [T], numbered from 0.
         rewards: float64[T].
+        video_fault: Why there is no video, where one was asked for.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Episode:
     actions: NDArray[np.unsignedinteger]
     rewards: NDArray[np.float64]
     terminated: bool
+    video_fault: DistpgError | None = None
 
     @property
     def total(self) -> float:
@@ -80,7 +82,6 @@ def replay(
         ConfigError: The run has not played this episode.
         EpisodeError: The environment fails in the episode's task, as it did in the run.
         ReplayError: The episode is not as recorded.
-        StorageError: The video cannot be written.
     """
     run = Path(run)
     prepared = prepared_run(run)
@@ -107,7 +108,10 @@ def replay(
     steps_played = (batch.observations[steps], batch.actions[steps], batch.rewards[steps])
     played = Episode(episode, *steps_played, bool(batch.terminated[lane]))
     if recording is not None:
-        recording.save()
+        try:
+            recording.save()
+        except DistpgError as fault:  # the episode is worth seeing all the same
+            played = replace(played, video_fault=fault)
     if recorded is None:
         raise ReplayError(
             f"episode {episode} failed in the run, and does not fail now",

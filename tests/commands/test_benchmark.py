@@ -113,6 +113,21 @@ def test_every_configuration_plays_the_same_episodes_in_the_same_repetition() ->
     assert len(set(steps[0])) > 1, "and others in another"
 
 
+def test_json_is_alone_on_standard_output_whatever_prints() -> None:
+    env = ["--env-id", "tests.odd_environments:TalksNatively", *QUICK]
+    done = subprocess.run(
+        [sys.executable, "-m", "distpg", "benchmark", *env, "--num-env-runners", "0", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["env_id"] == env[1]
+    for who in ("Python", "a descriptor", "C"):
+        assert f"from {who}\n" in done.stderr
+
+
 @pytest.mark.usefixtures("ray")
 def test_on_ray(capsys: pytest.CaptureFixture[str], in_tmp_path: Path) -> None:
     options = ["--num-env-runners", "0", "1", "2", "--cpus-per-env-runner", "0.05", "--plot", "speed.png"]

@@ -104,6 +104,21 @@ def test_an_environment_that_does_not_work(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_large_numbers_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = report_on(capsys, "--env-id", "tests.odd_environments:Large")
+    (warning,) = [line for line in lines if "observations from" in line]
+    assert code == 0
+    assert re.fullmatch(
+        r"warn  observations from [-\d.]+ to 1000 in the first steps: the policy sees numbers up to 1000 as "
+        r"they are: scale them, or training may stand still",
+        warning,
+    )
+    _, lines = report_on(capsys, "--env-id", "CartPole-v1")
+    assert any(
+        re.fullmatch(r"ok    observations from -\S+ to \S+ in the first steps", line) for line in lines
+    )
+
+
 def test_arguments_of_an_environment_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--env-kwargs", '{"share": 1}']) == 2
     assert "need --env-id" in capsys.readouterr().err

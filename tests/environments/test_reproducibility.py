@@ -177,7 +177,7 @@ def test_a_verdict_holds_for_one_environment_its_arguments_and_its_source(
 
     def key(**changes: object) -> str:
         spec = dataclasses.replace(EnvSpec("own_environment:Own-v0"), **changes)
-        return json.dumps(verdict_key(spec, make_env(spec)))
+        return json.dumps(verdict_key(spec, type(make_env(spec).unwrapped)))
 
     before = key()
     assert key() == before

@@ -53,17 +53,17 @@ def test_environments_play_in_the_main_thread() -> None:
 
 
 @pytest.mark.parametrize("where", ["step", "reset"])
-@pytest.mark.parametrize("what", ["SystemExit", "GeneratorExit", "KeyboardInterrupt", "WordlessError"])
+@pytest.mark.parametrize("what", ["SystemExit", "GeneratorExit", "KeyboardInterrupt", "UnspeakableError"])
 def test_exits_are_failures_in_this_process(where: str, what: str) -> None:
     with pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"):
-        collect(InProcessEnvRunnerGroup(spec_of("Exits", where=where, what=what)), TASKS, WEIGHTS)
+        collect(InProcessEnvRunnerGroup(spec_of("Raises", where=where, what=f"{what}(0)")), TASKS, WEIGHTS)
 
 
 @pytest.mark.usefixtures("ray")
 def test_exits_are_failures_in_runners() -> None:
     for what in ("SystemExit", "KeyboardInterrupt"):
         with (
-            on_ray(spec_of("Exits", where="step", what=what), []) as group,
+            on_ray(spec_of("Raises", where="step", what=f"{what}(0)"), []) as group,
             pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"),
         ):
             collect(group, TASKS[:1], WEIGHTS)
@@ -71,12 +71,12 @@ def test_exits_are_failures_in_runners() -> None:
 
 def test_a_close_that_fails_loses_nothing() -> None:
     events: list[Event] = []
-    group = InProcessEnvRunnerGroup(spec_of("Exits", where="close"), on_event=events.append)
+    group = InProcessEnvRunnerGroup(spec_of("Raises", where="close"), on_event=events.append)
     collect(group, TASKS, WEIGHTS)
     group.close()
     (event,) = events
     assert isinstance(event, Advice)
-    assert event.why == "Exits could not be closed: SystemExit: 0"
+    assert event.why == "Raises could not be closed: SystemExit: 0"
 
 
 @pytest.mark.usefixtures("ray")
@@ -108,9 +108,9 @@ def test_recycled_runners_close_theirs_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray")
-def test_a_start_whose_trial_is_slow_but_goes_on_is_not_given_up() -> None:
+def test_a_start_whose_trial_is_slow_but_goes_on_is_not_given_up(tmp_path: Path) -> None:
     events: list[Event] = []
-    spec = replace(spec_of("Ponderous", step_s=0.5), trial_steps=16)
+    spec = replace(spec_of("Takes", make_s=0, step_s=0.5, log=str(tmp_path / "log")), trial_steps=16)
     with on_ray(spec, events, start_timeout_s=5.0) as group:
         group.wait_for(1)
     assert [event.kind for event in events] == ["env_runner_joined"]

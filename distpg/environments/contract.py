@@ -1,0 +1,301 @@
+"""The first look at an environment: made once, and its first steps held against what Gymnasium asks for.
+
+What it gives later is not looked at again, since that would cost time in each step: a text that is a number,
+or a flag that is a list, counts there as Python takes it.
+"""
+
+import contextlib
+import faulthandler
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from numbers import Real
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.environments.envs import (
+    Env,
+    EnvInfo,
+    EnvSpec,
+    Origin,
+    close_env,
+    info_of,
+    make_env,
+    origin_of,
+    without_wrappers,
+)
+from distpg.environments.trace import actions_of, reset_seed
+from distpg.errors import DistpgError, EnvironmentIdError, in_words, shortened
+from distpg.system.interrupts import Interrupted, Interrupts
+from distpg.system.surroundings import theirs
+from distpg.system.time_limit import time_limit
+
+# At most so many steps, and no further one after so many seconds.
+_STEPS = 10
+_ENOUGH_S = 1.0
+_OLD = "This is the API before Gymnasium 0.26: shimmy has wrappers for it, as shimmy.GymV21CompatibilityV0."
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What was seen of an environment as it was made and played a few steps.
+
+    Attributes:
+        make_s: Seconds that making it took.
+        step_s: Seconds of the slower of its reset and its slowest step; 0 where it was not played.
+        low: Least number of its observations; 0 where it was not played.
+        high: Greatest one.
+        complaint: Why it could not be closed, if so.
+    """
+
+    info: EnvInfo
+    origin: Origin
+    make_s: float
+    step_s: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    complaint: str | None = None
+
+
+def first_look(spec: EnvSpec, timeout_s: float, plays: bool = True) -> FirstLook:
+    """Make the environment and play the first steps of an episode, which no run has.
+
+    An exception of its own in a step ends the look: whoever plays it next will tell.
+
+    Args:
+        timeout_s: Seconds for making it, and for playing it.
+        plays: Whether it is played at all.
+
+    Raises:
+        EnvironmentIdError: It cannot be made, has no spaces that a policy supports, takes too long, or gives
+            what is no observation, reward or end of an episode.
+    """
+    name_crashes()
+    # Interrupts: a KeyboardInterrupt of the environment's own is not the user's.
+    with Interrupts(), theirs(), _random_state_kept():
+        began = perf_counter()
+        try:
+            with time_limit(timeout_s):
+                env = make_env(spec)
+        except EnvironmentIdError:
+            _check_time(spec, perf_counter() - began, timeout_s, "to be made")
+            raise
+        make_s, played = perf_counter() - began, _Played(spec)
+        try:
+            info = info_of(spec.env_id, env)
+            origin = origin_of(env)
+            if plays:
+                played.play(env, timeout_s)
+        finally:
+            complaint = close_env(env)
+    return FirstLook(info, origin, make_s, played.step_s, *played.range, complaint)
+
+
+def name_crashes() -> None:
+    """From now on a crash of native code names the Python lines at which it came, on standard error."""
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            faulthandler.enable(2)
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """A look takes no numbers of the process's own generators, which the caller may have seeded."""
+    pythons, numpys = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)
+
+
+def _check_time(spec: EnvSpec, took_s: float, timeout_s: float, what: str) -> None:
+    if took_s >= timeout_s:
+        raise EnvironmentIdError(
+            f"{spec.env_id} takes more than {timeout_s:g} s {what}",
+            "If it is slow and does not hang, give it longer: --env-start-timeout-s.",
+        )
+
+
+class _Played:
+    """The course of the look: seconds of its slowest call, and the range of the observations."""
+
+    def __init__(self, spec: EnvSpec) -> None:
+        self._spec = spec
+        self.step_s = 0.0
+        self.range = (0.0, 0.0)
+        self._seen: list[float] = []
+
+    def play(self, env: Env, timeout_s: float) -> None:
+        """Play the first steps; raises EnvironmentIdError at the first that is not as it should be."""
+        actions = actions_of(env, 0, _STEPS)
+        env, limit = without_wrappers(env)  # as the sampler plays it
+        began = perf_counter()
+        try:
+            with time_limit(timeout_s), np.errstate(over="ignore", invalid="ignore"):
+                self._play(env, actions[: limit or _STEPS])
+        except (Interrupted, DistpgError):
+            raise
+        except BaseException as error:
+            self._check_arguments_of_reset(error)
+        _check_time(self._spec, perf_counter() - began, timeout_s, "for its first steps")
+
+    def _play(self, env: Env, actions: list[Any]) -> None:
+        env_id, shape, began = self._spec.env_id, env.observation_space.shape or (), perf_counter()
+        result = self._timed(env.reset, seed=reset_seed(0), options=None)
+        self._see(observation_of_reset(env_id, result, shape))
+        for action in actions:
+            observation, ended = parts_of_step(env_id, self._timed(env.step, action), shape)
+            self._see(observation)
+            if ended or perf_counter() - began > _ENOUGH_S:
+                return
+
+    def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        began = perf_counter()
+        result = call(*args, **kwargs)
+        self.step_s = max(self.step_s, perf_counter() - began)
+        return result
+
+    def _see(self, observation: NDArray[np.float32]) -> None:
+        finite = observation[np.isfinite(observation)]
+        self._seen += [float(finite.min()), float(finite.max())] if finite.size else []
+        self.range = min(self._seen, default=0.0), max(self._seen, default=0.0)
+
+    def _check_arguments_of_reset(self, error: BaseException) -> None:
+        for name, advice in (("options", ""), ("seed", f" {_OLD}")):
+            if isinstance(error, TypeError) and f"unexpected keyword argument '{name}'" in in_words(error):
+                cure = (
+                    "Write def reset(self, *, seed=None, options=None), with super().reset(seed=seed) in it."
+                )
+                raise refused(self._spec.env_id, f"its reset takes no {name}", cure + advice) from error
+
+
+def refused(env_id: str, what: str, cure: str) -> EnvironmentIdError:
+    """The error of an environment that does not keep to the contract."""
+    return EnvironmentIdError(f"{env_id} cannot be trained on: {what}", cure)
+
+
+def observation_of_reset(env_id: str, result: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The observation of what a reset gives; raises EnvironmentIdError where there is none."""
+    if isinstance(result, (tuple, list)) and len(result) > 0:
+        try:
+            return checked_observation(env_id, result[0], shape)
+        except EnvironmentIdError:
+            if len(result) == 2 and isinstance(result[1], dict):
+                raise
+    try:
+        checked_observation(env_id, result, shape)
+    except EnvironmentIdError:
+        if isinstance(result, (tuple, list)) and len(result) > 0:
+            checked_observation(env_id, result[0], shape)  # says what is wrong with it
+        what = f"its reset returns {_shown(result)}, not (observation, info)"
+        raise refused(env_id, what, "Return a tuple of the observation and a dictionary.") from None
+    what = "its reset returns the observation alone, not (observation, info)"
+    raise refused(env_id, what, f"Return a tuple of both. {_OLD}")
+
+
+def parts_of_step(env_id: str, result: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], bool]:
+    """The observation of what a step gives, and whether the episode ends (EnvironmentIdError: neither)."""
+    parts = tuple(result) if isinstance(result, Iterable) else ()
+    if len(parts) != 5:
+        has = f"{len(parts)} values" if isinstance(result, (tuple, list)) else _shown(result)
+        what = f"its step returns {has}, not observation, reward, terminated, truncated, info"
+        cure = f"Split done into terminated and truncated. {_OLD}" if len(parts) == 4 else "Return all five."
+        raise refused(env_id, what, cure)
+    observation = checked_observation(env_id, parts[0], shape)
+    check_reward(env_id, parts[1])
+    for name, flag in zip(("terminated", "truncated"), parts[2:4], strict=True):
+        check_flag(env_id, name, flag)
+    return observation, bool(parts[2]) or bool(parts[3])
+
+
+def checked_observation(env_id: str, observation: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An observation as the policy sees it, of this shape (EnvironmentIdError: it is none)."""
+
+    def wrong(what: str, cure: str) -> EnvironmentIdError:
+        return refused(env_id, f"its observation {what}", cure)
+
+    if isinstance(observation, dict):
+        raise wrong("is a dictionary", "gymnasium.wrappers.FlattenObservation makes an array of it.")
+    if isinstance(observation, np.ma.MaskedArray):
+        cure = "Return observation.filled(0): what is hidden would be taken for numbers."
+        raise wrong("is a masked array", cure)
+    try:
+        array = np.asarray(observation)
+        is_number = array.dtype.kind in "biuf" or (array.dtype == object and _are_numbers(array))
+        if is_number and array.shape == shape:
+            return array.astype(np.float32)
+    except Exception as error:
+        raise wrong(f"is no array: {in_words(error)}", "Return a NumPy array of numbers.") from error
+    if not is_number:
+        kinds = {"c": "complex numbers", "U": "text", "S": "text", "O": "objects", "M": "dates", "m": "times"}
+        of = kinds.get(array.dtype.kind, f"dtype {array.dtype}")
+        cure = "Return real numbers, as dtype float32."
+        if array.dtype.kind == "c":
+            cure = "Return real and imaginary parts as two numbers: np.stack([x.real, x.imag])."
+        raise wrong(f"is of {of}: {_shown(observation)}", cure)
+    raise wrong(
+        f"is of shape {array.shape}, where its observation_space has {shape}",
+        "Make both the same: an axis for a batch goes with observation[0].",
+    )
+
+
+def _are_numbers(array: NDArray[Any]) -> bool:
+    return all(isinstance(one, (Real, np.bool_)) for one in array.flat)
+
+
+def check_reward(env_id: str, reward: Any) -> None:
+    """Whether it is a number (EnvironmentIdError: it is none)."""
+
+    def wrong(what: str, cure: str) -> EnvironmentIdError:
+        return refused(env_id, f"its reward {what}", cure)
+
+    kind = np.asarray(reward).dtype.kind if isinstance(reward, (np.ndarray, np.generic)) else ""
+    if isinstance(reward, (str, bytes)) or kind in ("U", "S"):
+        raise wrong(f"is text: {_shown(reward)}", "Return a number: float(reward).")
+    if isinstance(reward, complex) or kind == "c":
+        raise wrong(f"is complex: {_shown(reward)}", "Return a real number, such as reward.real.")
+    if reward is None:
+        raise wrong("is None", "Return a number from each step: 0.0 where there is none.")
+    is_array = isinstance(reward, (np.ndarray, list, tuple))
+    try:
+        shape = tuple(np.shape(reward) if is_array else getattr(reward, "shape", ()))
+        if is_array and shape and math.prod(shape) == 1:
+            cure = "Return the number in it: float(reward[0])."
+            raise wrong(f"is an array of shape {shape}", cure)
+        if math.prod(shape) != 1:
+            cure = (
+                "Learn one number: a scalarising wrapper (gymnasium.RewardWrapper), such as a weighted sum."
+            )
+            raise wrong(f"is an array of shape {shape}", cure)
+        float(reward)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise wrong(f"is no number: {_shown(reward)}", "Return a number: float(reward).") from error
+
+
+def check_flag(env_id: str, name: str, flag: Any) -> None:
+    """Whether it is true or false, or 0 or 1 (EnvironmentIdError: it is neither)."""
+    is_wrong = flag is None or isinstance(flag, (str, bytes, list, tuple, dict, set))
+    try:
+        if isinstance(flag, (np.ndarray, np.generic)):
+            is_wrong = flag.size != 1 or flag.dtype.kind not in "biuf" or flag.item() not in (0, 1)
+        elif isinstance(flag, (int, float)):
+            is_wrong = flag not in (0, 1)
+        bool(flag)
+    except Exception:
+        is_wrong = True
+    if is_wrong:
+        cure = "Return bool: Python takes every text and every list that is not empty for true."
+        raise refused(env_id, f"{name} is {_shown(flag)}, neither True nor False", cure)
+
+
+def _shown(value: Any) -> str:
+    """A value in a few characters."""
+    try:
+        return shortened(" ".join(repr(value).split()), 80)
+    except Exception:
+        return f"something of type {type(value).__name__}"
