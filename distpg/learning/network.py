@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distpg.core.arithmetic import float_sum
 from distpg.core.policies import Weights
 
 Shapes = dict[str, tuple[int, ...]]
@@ -101,7 +102,7 @@ class Network:
                 sums.append(numbers)
                 if gradient is not None:
                     self._total.add_(gradient)
-        return self._total.float(), tuple(map(sum, zip(*sums, strict=True)))
+        return self._total.float(), tuple(map(float_sum, zip(*sums, strict=True)))
 
 
 class _Workspace:

@@ -1,6 +1,7 @@
 """What decides a process's bits beside a run's options, and whether it changed since a checkpoint."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,7 +23,8 @@ def platform_of(policy: PolicySpec) -> dict[str, str | None]:
     """
     packages = ("distpg", "torch", "numpy", "gymnasium")
     digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}
-    return digests | {name: installed_version(name) for name in packages}
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return digests | {"python": python} | {name: installed_version(name) for name in packages}
 
 
 def _learner_digest(policy: PolicySpec) -> str:
@@ -41,8 +43,8 @@ def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | No
     words = [
         "another kind of CPU or its kernels"
         if name in ("numerics", "learner")
-        else f"{name} {before.get(name)} before, {value} now"
+        else f"{name} {before[name]} before, {value} now"
         for name, value in now.items()
-        if before.get(name) != value
+        if before.get(name, value) != value  # an earlier version did not name all
     ]
     return f"resumed with {'; '.join(words)}" if words else None

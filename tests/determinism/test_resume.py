@@ -14,6 +14,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event, RunFinishedAlready, RunResumed
 from distpg.errors import ConfigError, RunDirectoryError
 from distpg.training.trainer import Listeners
+from tests.runs.test_checkpoints import rewrite_state
 
 TIMES = {
     *("env_steps_per_s", "episodes_per_s", "time_sample_s", "time_learn_s", "time_total_s"),
@@ -242,6 +243,20 @@ def test_a_run_resumed_with_other_arithmetic_says_so(
     result = distpg.resume(run, max_iterations=13)
     assert not result.reproducible
     assert result.not_reproducible_because == "resumed with another kind of CPU or its kernels"
+
+
+@pytest.mark.parametrize(("python", "why"), [("3.9", "resumed with python 3.9 before, {} now"), (None, None)])
+def test_another_version_of_python_is_said_where_it_is_known(
+    finished: Path, in_tmp_path: Path, python: str | None, why: str | None
+) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    path = run / "checkpoints/000012"
+    platform = json.loads((path / "state.json").read_text())["platform"]
+    now = platform.pop("python")
+    assert now == "{}.{}".format(*sys.version_info)
+    rewrite_state(path, platform=platform if python is None else {**platform, "python": python})
+    assert distpg.resume(run, max_iterations=13).not_reproducible_because == (why and why.format(now))
 
 
 def test_a_listener_that_raises_loses_no_update(in_tmp_path: Path) -> None:
