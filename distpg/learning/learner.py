@@ -25,6 +25,7 @@ from distpg.learning.policy_gradient import (
     scale_advantages,
     truncated_ratios,
 )
+from distpg.learning.settings import own_settings
 from distpg.learning.value_function import ValueFunction
 
 
@@ -50,9 +51,8 @@ class Gradient:
 class Learner:
     """Holds the policy's weights and improves them, one batch at a time."""
 
+    @own_settings()
     def __init__(self, config: TrainConfig, policy_spec: PolicySpec) -> None:
-        # Sums within one operation would depend on its threads. The configuration's go to whole chunks.
-        torch.set_num_threads(1)
         self._config = config
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
@@ -70,6 +70,7 @@ class Learner:
         """A copy of the policy's weights, float32."""
         return self._network.weights
 
+    @own_settings()
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
 
@@ -178,6 +179,7 @@ class Learner:
             None if self._value is None else self._value.state,
         )
 
+    @own_settings()
     def restore(self, state: LearnerState) -> None:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no

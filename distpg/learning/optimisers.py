@@ -70,4 +70,4 @@ class Optimiser:
         """Go on from what :attr:`state` was."""
         self._steps = int(next((array for name, array in state.items() if name.endswith(".step")), 0))
         for name, array in self._arrays.items():
-            array.copy_(torch.tensor(state[name]) if state else torch.zeros(()))
+            array.copy_(torch.tensor(state[name]) if state else torch.zeros((), dtype=torch.float32))

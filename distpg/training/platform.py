@@ -31,11 +31,14 @@ def _learner_digest(policy: PolicySpec) -> str:
     """Of a policy's log-probabilities for fixed inputs, and of a product as large as a gradient's."""
     import torch  # by the learner's process alone
 
-    weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
-    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
-    inputs = torch.tensor(4 * numbers - 2)
-    log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
-    return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
+    from distpg.learning.settings import own_settings
+
+    with own_settings():
+        weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
+        numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
+        inputs = torch.tensor(4 * numbers - 2)
+        log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
+        return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
 
 
 def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
