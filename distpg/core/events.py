@@ -170,6 +170,14 @@ class CheckpointDamaged(Event):
 
 
 @dataclass(frozen=True)
+class LogsIncomplete(Event):
+    """A log has lost what it said of these iterations; training goes on from its checkpoint all the same."""
+
+    file: str
+    iterations: str
+
+
+@dataclass(frozen=True)
 class RunResumed(Event):
     """A run goes on after this many iterations."""
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from distpg.config.train_config import check_resumable
 from distpg.core.events import CheckpointDamaged, Event, NotReproducible, RunFinishedAlready, RunResumed
-from distpg.runs.checkpoints import check_same_options, newest_checkpoint, remove_checkpoints_after
+from distpg.runs.checkpoints import check_same_options, newest_checkpoint
 from distpg.runs.directory import exclusive, load_run_config
-from distpg.runs.history import cut_back, recorded_iterations
+from distpg.runs.history import mend_logs
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock
 from distpg.runs.results import Result, read_result
@@ -44,9 +44,7 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
     with exclusive(run):
         events: list[Event] = [*prepared.events]
         checkpoint = newest_checkpoint(
-            run,
-            recorded_iterations(run, config.episodes_per_iteration),
-            lambda error: events.append(CheckpointDamaged(error.message)),
+            run, on_damaged=lambda error: events.append(CheckpointDamaged(error.message))
         )
         clock, progress = Clock(), Progress()
         if checkpoint is not None:
@@ -59,6 +57,5 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
             listeners.on_event(RunFinishedAlready(progress.iterations))
             return result
         events.append(RunResumed(progress.iterations))
-        cut_back(run, progress.iterations, progress.episodes)
-        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
+        events += mend_logs(run, progress, config.episodes_per_iteration)
         return train_on(run, prepared, clock, listeners, events, checkpoint)

@@ -11,8 +11,10 @@ import pytest
 
 import distpg
 from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event, RunFinishedAlready, RunResumed
+from distpg.core.events import Event, LogsIncomplete, RunFinishedAlready, RunResumed
 from distpg.errors import ConfigError, RunDirectoryError
+from distpg.runs.checkpoints import newest_checkpoint
+from distpg.training.replay import replay
 from distpg.training.trainer import Listeners
 from tests.runs.test_checkpoints import rewrite_state
 
@@ -142,20 +144,84 @@ def test_killed_after_the_last_iteration(finished: Path, in_tmp_path: Path) -> N
     assert content(run) == content(finished)
 
 
-@pytest.mark.parametrize("tear", ["metrics.jsonl", "episodes.csv", "events.jsonl"])
-def test_torn_and_lost_lines(finished: Path, in_tmp_path: Path, tear: str) -> None:
+def lines_of(run: Path) -> tuple[list[dict], list[str]]:
+    metrics, episodes = content(run)
+    return metrics, episodes.splitlines()
+
+
+# Lines to which something is done, from 0; the header of episodes.csv is its line 0.
+@pytest.mark.parametrize(
+    ("log", "lines", "damage", "missing"),
+    [
+        ("metrics.jsonl", [2], b"", "3"),
+        ("metrics.jsonl", [2, 8, 9, 10, 11], b'{"training_iteration": 3\n', "3, 9 to 12"),
+        ("episodes.csv", [0, 48], b"", "12"),
+        ("episodes.csv", [3, 6], b"2,1,61,24.0,24,true,4ac1\n", "1 to 2"),
+    ],
+)
+def test_a_damaged_log_costs_no_checkpoint_and_is_mended(
+    finished: Path, in_tmp_path: Path, log: str, lines: list[int], damage: bytes, missing: str | None
+) -> None:
     run = in_tmp_path / "run"
     shutil.copytree(finished, run)
-    data = (run / tear).read_bytes()
-    (run / tear).write_bytes(data[: len(data) * 2 // 3])
-    result = distpg.resume(run, max_iterations=13)
-    assert result.iterations == 13
-    lines, episodes = content(run)
-    expected_lines, expected_episodes = content(finished)
-    assert lines[:12] == expected_lines
-    assert episodes.startswith(expected_episodes)
+    shutil.rmtree(run / "checkpoints/000010")
+    content_before = (run / log).read_bytes().splitlines(keepends=True)
+    damaged = [damage if n in lines else line for n, line in enumerate(content_before)]
+    (run / log).write_bytes(b"".join(damaged))
+    (run / "events.jsonl").write_bytes((run / "events.jsonl").read_bytes() + b'{"torn')
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    said = [] if missing is None else [LogsIncomplete(log, missing)]
+    assert events == [RunResumed(12), *said]
+    assert (run / "checkpoints/000005").exists()
+    kept = (run / log).read_bytes().splitlines(keepends=True)
+    assert kept[: -1 if log == "metrics.jsonl" else -4] == [
+        line for n, line in enumerate(content_before) if n not in lines or line.startswith(b"episode_id")
+    ]
     for line in (run / "events.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_a_damaged_record_of_tensorboard_is_left_out(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    (path,) = run.glob("events.out.tfevents.*")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    (said,) = [event for event in events if isinstance(event, LogsIncomplete)]
+    assert (said.file, said.iterations[-5:]) == ("events.out.tfevents", "to 12")
+    assert data.startswith(path.read_bytes())
+
+
+def test_an_episode_whose_line_is_lost(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    lines = (run / "episodes.csv").read_text().splitlines(keepends=True)
+    (run / "episodes.csv").write_text("".join(lines[:8] + lines[9:]))
+    with pytest.raises(ConfigError, match=r"has lost the line of episode 7, with which"):
+        replay(run, 7)
+    assert replay(run, 8).number == 8
+
+
+def test_damaged_checkpoints_are_kept_until_the_run_has_come_as_far(
+    finished: Path, in_tmp_path: Path
+) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    for number in ("000010", "000012"):
+        (run / f"checkpoints/{number}/weights.safetensors").write_bytes(b"bad")
+    seen = []
+
+    def on_iteration(metrics: dict) -> None:
+        seen.append(sorted(path.name for path in (run / "checkpoints").iterdir()))
+
+    distpg.resume(run, Listeners(on_iteration=on_iteration), checkpoint_every=3, keep_checkpoints=1)
+    first, best = "000000", "000005"
+    assert seen[0] == [first, best, "000006", "000010", "000012"]
+    assert seen[-1] == [first, "000012"]
+    assert newest_checkpoint(run, on_damaged=lambda error: pytest.fail(error.message)) is not None
 
 
 def test_damaged_checkpoints_are_said_and_an_older_one_is_used(finished: Path, in_tmp_path: Path) -> None:
