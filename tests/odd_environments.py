@@ -209,6 +209,21 @@ class Walk(gymnasium.Env):
         return 0.0
 
 
+class Unscaled(Walk):
+    """Observations of that size, and rewards that are multiplied and then added to."""
+
+    def __init__(self, size: float = 1.0, times: float = 1.0, plus: float = 0.0) -> None:
+        self.size, self.times, self.plus = size, times, plus
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def step(self, action: int) -> Step:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, self.times * reward + self.plus, terminated, truncated, info
+
+    def observe(self) -> np.ndarray:
+        return np.float32(self.size) * super().observe()
+
+
 class SurvivesReset(Walk):
     """Counts its resets."""
 
@@ -335,6 +350,6 @@ class Walker(gymnasium.ActionWrapper):
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Walker, Meddles, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
+    *(Walker, Meddles, Unscaled, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)

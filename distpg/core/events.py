@@ -163,6 +163,14 @@ class EnvNotChecked(Event):
 
 
 @dataclass(frozen=True)
+class TrainingStalled(Event):
+    """The weights do not change any more, or not for the better, before the goal is reached."""
+
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class CheckpointDamaged(Event):
     """A checkpoint was passed over for an older one."""
 

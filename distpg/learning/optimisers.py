@@ -59,6 +59,11 @@ class Optimiser:
         self._network.flat.addcdiv_(self._mean, self._divisor, value=-lr / (1 - _BETA_1**self._steps))
 
     @property
+    def is_finite(self) -> bool:
+        """Whether what it keeps of earlier gradients is."""
+        return bool(np.isfinite(self._mean_square.numpy()).all())
+
+    @property
     def state(self) -> dict[str, NDArray[np.float32]]:
         """A copy of every array, as ``<weight>.<array>``; empty before Adam's first step, and without it."""
         if self._steps == 0:
