@@ -194,9 +194,10 @@ class RunResumed(Event):
 
 @dataclass(frozen=True)
 class RunFinishedAlready(Event):
-    """A run that was to be resumed has nothing left to do."""
+    """A run that was to be resumed has nothing left to do; what to type to go on."""
 
     iterations: int
+    to_go_on: str
 
 
 @dataclass(frozen=True)

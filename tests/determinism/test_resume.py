@@ -257,8 +257,23 @@ def test_a_finished_run_is_left_as_it_is(finished: Path) -> None:
     events: list[Event] = []
     result = distpg.resume(finished, Listeners(on_event=events.append))
     assert result.iterations == 12
-    assert events == [RunFinishedAlready(12)]
+    assert events == [RunFinishedAlready(12, f"distpg resume {finished} --max-iterations 24")]
     assert snapshot() == before
+
+
+def test_a_solved_run_says_what_to_type_to_go_on(finished: Path, in_tmp_path: Path) -> None:
+    run = Path("a run")
+    shutil.copytree(finished, run)
+    saved = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**saved, "stop_return": 5.0}))
+    state = json.loads((run / "checkpoints/000012/state.json").read_text())
+    progress = {**state["progress"], "recent_returns": [6.0] * 100}
+    rewrite_state(run / "checkpoints/000012", progress=progress)
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    to_go_on = "distpg resume 'a run' --stop-return none --max-iterations 13"
+    assert events == [RunFinishedAlready(12, to_go_on)]
+    assert distpg.resume(run, stop_return=None, max_iterations=13).iterations == 13
 
 
 def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
@@ -277,6 +292,7 @@ def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
     ("change", "message"),
     [
         ({"lr": 0.5}, "--lr cannot be changed by resume: the run has 0.02, not 0.5"),
+        ({"run_dir": "elsewhere"}, "--run-dir cannot be changed by resume: a run stays in its directory"),
         ({"seed": 1}, "--seed cannot be changed"),
         ({"max_iterations": 3}, "--max-iterations can only be raised by resume: the run has 12, not 3"),
         ({"stop_return": 100.0}, "--stop-return can only be raised"),
