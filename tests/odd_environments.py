@@ -210,6 +210,21 @@ class Walk(gymnasium.Env):
         return 0.0
 
 
+class Unscaled(Walk):
+    """Observations of that size, and rewards that are multiplied and then added to."""
+
+    def __init__(self, size: float = 1.0, times: float = 1.0, plus: float = 0.0) -> None:
+        self.size, self.times, self.plus = size, times, plus
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def step(self, action: int) -> Step:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, self.times * reward + self.plus, terminated, truncated, info
+
+    def observe(self) -> np.ndarray:
+        return np.float32(self.size) * super().observe()
+
+
 class SurvivesReset(Walk):
     """Counts its resets."""
 
@@ -300,6 +315,28 @@ class EndsItsProcess(Walk):
         return 0.0
 
 
+class Meddles(Walk):
+    """Changes what torch and NumPy do in its process, when it is made and at every step; or does not."""
+
+    def __init__(self, meddles: bool = True) -> None:
+        self.meddles = meddles
+        self.disturbance()
+
+    def disturbance(self) -> float:
+        if self.meddles:
+            import torch
+
+            torch.set_num_threads(4)
+            torch.set_default_dtype(torch.float64)
+            torch.set_default_device("meta")
+            torch.set_grad_enabled(False)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.set_float32_matmul_precision("medium")
+            torch.set_autocast_enabled("cpu", True)
+            np.seterr(all="raise")
+        return 0.0
+
+
 class Walker(gymnasium.ActionWrapper):
     """BipedalWalker-v3 with buttons: an action is full torque one way or the other in each of four joints."""
 
@@ -314,7 +351,7 @@ class Walker(gymnasium.ActionWrapper):
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Walker, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
+    *(Walker, Meddles, Unscaled, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
 

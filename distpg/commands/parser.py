@@ -11,7 +11,6 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 import tyro
@@ -22,6 +21,7 @@ from distpg.config.option_types import (
     describe_type,
     expand_home,
     is_a,
+    likely_option,
     option_name,
     options_of,
     read_word,
@@ -34,7 +34,14 @@ _ARGUMENTS = ("run", "runs")
 _PATHS = ("run", "runs", "config", "video", "output", "plot")
 _ORIGINS = (typing.Union, types.UnionType, Literal, tuple, dict)
 
+_HELP = ("-h", "--help")
+
 OptionsT = TypeVar("OptionsT")
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether a command is to list its options, and no more."""
+    return not set(_HELP).isdisjoint(arguments)
 
 
 def parse(
@@ -50,25 +57,11 @@ def parse(
         SystemExit: After ``--help``.
     """
     known = dict(_named_options(type(defaults)))
-    wants_help = not ignore_others and not {"-h", "--help"}.isdisjoint(arguments)
+    wants_help = not ignore_others and asks_for_help(arguments)
     if not wants_help:
         _check_values_are_there(known, arguments)
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_value_rule)
-    # Its overloads distinguish calls by literals.
-    cli: Any = tyro.cli
     try:
-        options, others = cli(
-            type(defaults),
-            default=defaults,
-            prog=program,
-            args=["--help"] if wants_help else arguments,
-            registry=registry,
-            add_help=wants_help,
-            console_outputs=wants_help,
-            return_unknown_args=True,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        options, others = _split(defaults, program, ["--help"] if wants_help else arguments, wants_help)
     except SystemExit as end:
         if not end.code:
             raise
@@ -88,6 +81,49 @@ def parse(
             changes[name] = tuple(map(expand_home, value)) if name == "runs" else expand_home(value)
     parsed: OptionsT = dataclasses.replace(options, **changes)
     return parsed
+
+
+def find_run(options: type[Any], program: str, arguments: Sequence[str]) -> str:
+    """The run that a command line names, wherever it stands, before its options can be read; empty: none.
+
+    Args:
+        options: All options of the command, whose values are taken for what they are.
+    """
+    fields: list[tuple[str, Any, Any]] = [("run", tyro.conf.Positional[str], "")]
+    for name, option in _named_options(options):
+        kind: tuple[Any, Any] = (bool, False) if option.type is bool else (str | None, None)
+        if _is_list(option.type):
+            kind = (tuple[str, ...], ())
+        fields.append((name.removeprefix("--").replace("-", "_"), *kind))
+    others = [word for word in arguments if word not in _HELP]
+    try:
+        # With both flags of a pair: which of them there is depends on the run.
+        words, _ = _split(dataclasses.make_dataclass("Words", fields)(), program, others, pairs=True)
+    except SystemExit:
+        return ""
+    return expand_home(words.run) if words.run else ""
+
+
+def _split(
+    defaults: Any, program: str, arguments: Sequence[str], wants_help: bool = False, pairs: bool = False
+) -> tuple[Any, list[str]]:
+    """What ``tyro`` makes of a command line, and the words that it does not know."""
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_value_rule)
+    # Its overloads distinguish calls by literals.
+    cli: Any = tyro.cli
+    options, others = cli(
+        type(defaults),
+        default=defaults,
+        prog=program,
+        args=arguments,
+        registry=registry,
+        add_help=wants_help,
+        console_outputs=wants_help,
+        return_unknown_args=True,
+        config=() if pairs else (tyro.conf.FlagCreatePairsOff,),
+    )
+    return options, others
 
 
 def _named_options(options: Any) -> Iterator[tuple[str, Option]]:
@@ -155,6 +191,6 @@ def _unknown(token: str, known: list[str]) -> ConfigError:
     if not token.startswith("-"):
         return ConfigError(f"unexpected argument {token!r}", "Options are written --name value.")
     option = token.split("=")[0]
-    close = get_close_matches(option, known, n=1)
-    hint = f"Did you mean {close[0]}?" if close else "--help lists the options."
+    likely = likely_option(option, known)
+    hint = f"Did you mean {likely}?" if likely else "--help lists the options."
     return ConfigError(f"there is no option {option}", hint)

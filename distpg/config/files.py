@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from distpg.config.option_types import OPTIONS_HELP, option_name
+from distpg.config.option_types import OPTIONS_HELP, likely_option, option_name
 from distpg.config.train_config import TrainConfig
 from distpg.errors import ConfigError
 
@@ -62,8 +61,8 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
     known = [option.name for option in fields(TrainConfig)]
     for name in changes:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else OPTIONS_HELP
+            likely = likely_option(name, known)
+            hint = f"Did you mean {likely}?" if likely else OPTIONS_HELP
             raise ConfigError(f"{source}: there is no option {name!r}", hint)
     try:
         return replace(base, **in_present_terms(changes))

@@ -10,7 +10,9 @@ import math
 import os
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Literal
 
@@ -24,6 +26,50 @@ OPTIONS_HELP = "distpg train --help lists every option with its default."
 def option_name(name: str) -> str:
     """The command-line spelling of a field: ``env_id`` to ``--env-id``."""
     return "--" + name.replace("_", "-")
+
+
+# What other programs of this field call an option.
+_SYNONYMS = {
+    "lr": ("learning_rate", "alpha", "step_size"),
+    "gamma": ("discount", "discount_factor"),
+    "entropy_coef": ("ent_coef", "entropy_coeff", "entropy_bonus"),
+    "optimiser": ("optimizer",),
+    "normalise_advantages": ("normalize_advantages", "normalize_advantage"),
+    "num_env_runners": (
+        "workers",
+        "num_workers",
+        "num_actors",
+        "num_envs",
+        "n_envs",
+        "num_cpus",
+        "processes",
+    ),
+    "episodes_per_iteration": ("batch_size", "train_batch_size", "episodes_per_batch", "episodes"),
+    "max_env_steps": ("steps", "max_steps", "timesteps", "total_timesteps", "num_timesteps", "num_steps"),
+    "max_iterations": ("iterations", "num_iterations", "epochs", "num_epochs", "updates"),
+    "max_episode_steps": ("episode_length", "max_episode_length", "horizon", "time_limit"),
+    "stop_return": ("target", "target_return", "reward_threshold", "stop_reward"),
+    "hidden_sizes": ("layers", "hidden_layers", "net_arch", "hidden_size", "fcnet_hiddens"),
+    "run_dir": ("output", "output_dir", "out_dir", "log_dir", "logdir", "save_dir", "results_dir"),
+    "env_id": ("env", "env_name", "environment", "game", "task"),
+    "learner_threads": ("threads", "num_threads"),
+}
+
+
+def likely_option(name: str, known: Sequence[str]) -> str | None:
+    """The option that somebody means who writes ``name``, by custom or by mistake; None: nobody knows.
+
+    Spelt as those of ``known``, which may be fields or as on the command line.
+    """
+    plain = {option.removeprefix("--").replace("-", "_"): option for option in known}
+    customary = {
+        word: plain[option] for option, words in _SYNONYMS.items() if option in plain for word in words
+    }
+    word = name.lstrip("-").replace("-", "_")
+    if word in customary:
+        return customary[word]
+    close = get_close_matches(name, known, n=1)
+    return close[0] if close else next((customary[w] for w in get_close_matches(word, customary, n=1)), None)
 
 
 def expand_home(path: str) -> str:

@@ -119,7 +119,7 @@ class TrainConfig:
     env_reuse: Literal["auto", "always", "episode"] = "auto"
     """Reset environments for each episode, or make them anew; auto: anew where a reset does not suffice"""
     compile_cache: Annotated[bool, FREE] = True
-    """Whether compiled code is kept in the user's cache directory, for the next start"""
+    """Compiled code is kept in the user's cache directory for the next start, unless --no-compile-cache"""
     record_dispatch: Annotated[str | None, FREE] = None
     """File for all that the dispatcher of tasks is told and orders, to be replayed after a hang"""
     learner_threads: Annotated[int, Range(1, 1024), FREE] = 1
@@ -181,6 +181,11 @@ def check_resumable(before: TrainConfig, now: TrainConfig) -> None:
     Raises:
         ConfigError: An option differs that decides the result, or a limit is lower than it was.
     """
+    if now.run_dir != before.run_dir:
+        raise ConfigError(
+            "--run-dir cannot be changed by resume: a run stays in its directory",
+            "Leave it out. A run may be moved as a whole, and resumed where it is then.",
+        )
     for field_name, option in options_of(TrainConfig).items():
         old, new = getattr(before, field_name), getattr(now, field_name)
         name = option_name(field_name)

@@ -167,10 +167,26 @@ class EnvNotChecked(Event):
 
 
 @dataclass(frozen=True)
+class TrainingStalled(Event):
+    """The weights do not change any more, or not for the better, before the goal is reached."""
+
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class CheckpointDamaged(Event):
     """A checkpoint was passed over for an older one."""
 
     why: str
+
+
+@dataclass(frozen=True)
+class LogsIncomplete(Event):
+    """A log has lost what it said of these iterations; training goes on from its checkpoint all the same."""
+
+    file: str
+    iterations: str
 
 
 @dataclass(frozen=True)
@@ -182,9 +198,10 @@ class RunResumed(Event):
 
 @dataclass(frozen=True)
 class RunFinishedAlready(Event):
-    """A run that was to be resumed has nothing left to do."""
+    """A run that was to be resumed has nothing left to do; what to type to go on."""
 
     iterations: int
+    to_go_on: str
 
 
 @dataclass(frozen=True)

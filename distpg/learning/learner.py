@@ -25,6 +25,7 @@ from distpg.learning.policy_gradient import (
     scale_advantages,
     truncated_ratios,
 )
+from distpg.learning.settings import own_settings
 from distpg.learning.value_function import ValueFunction
 
 
@@ -37,6 +38,7 @@ class Gradient:
         norm: Its Euclidean norm, before clipping.
         return_variance: Variance over the batch's steps of the returns, before normalisation.
         advantage_variance: The same of returns minus baseline.
+        is_noise: Whether the advantages are rounding noise beside the returns.
     """
 
     flat: Tensor | None
@@ -45,14 +47,14 @@ class Gradient:
     policy_entropy: float
     return_variance: float
     advantage_variance: float
+    is_noise: bool
 
 
 class Learner:
     """Holds the policy's weights and improves them, one batch at a time."""
 
+    @own_settings()
     def __init__(self, config: TrainConfig, policy_spec: PolicySpec) -> None:
-        # Sums within one operation would depend on its threads. The configuration's go to whole chunks.
-        torch.set_num_threads(1)
         self._config = config
         self._degree = policy_spec.degree
         self.weights_seq_no = 0
@@ -70,6 +72,7 @@ class Learner:
         """A copy of the policy's weights, float32."""
         return self._network.weights
 
+    @own_settings()
     def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
 
@@ -80,6 +83,8 @@ class Learner:
         self._check_finite("loss", math.isfinite(gradient.loss))
         self._check_finite("gradient", math.isfinite(gradient.norm))
         self.step(gradient, lr)
+        # The squares of finite numbers may not be; divided by them the weights would never move again.
+        self._check_finite("square of the gradient", self._optimiser.is_finite)
         # Last: the batch's own gradient must not see a value function that was fitted to it.
         if self._value is not None:
             self._value.fit(batch.observations, batch.returns)
@@ -93,7 +98,7 @@ class Learner:
             raise DivergenceError(
                 f"the {what} is not finite in iteration {iteration}",
                 "Likely causes: steps too large (lower --lr or --value-lr, or set --max-grad-norm), or "
-                "rewards or observations of extreme size.",
+                "rewards, observations or an --entropy-coef of extreme size.",
             )
 
     def gradient(self, batch: EpisodeBatch) -> Gradient:
@@ -113,7 +118,8 @@ class Learner:
             advantages = returns - self._value.predict(batch.observations)
         else:
             advantages = returns - baseline_values(config.baseline, batch.returns, batch.lengths)
-        step_weights = self._step_weights(advantages, batch)
+        scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
+        step_weights = self._step_weights(scaled, batch)
 
         def loss(h: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
             log_pi = torch.log_softmax(h, dim=0)
@@ -143,14 +149,14 @@ class Learner:
             policy_entropy=entropy_sum / batch.num_steps,
             return_variance=_variance(returns),
             advantage_variance=_variance(advantages),
+            is_noise=scaled is None,
         )
 
     def _step_weights(
-        self, advantages: NDArray[np.float64], batch: EpisodeBatch
+        self, scaled: NDArray[np.float64] | None, batch: EpisodeBatch
     ) -> NDArray[np.float64] | None:
         """What each step's log-probability is multiplied by; None where there is nothing to learn."""
         config = self._config
-        scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
         if scaled is None:
             return np.zeros(batch.num_steps) if config.entropy_coef > 0 else None
         if config.discount_weighting:
@@ -178,6 +184,7 @@ class Learner:
             None if self._value is None else self._value.state,
         )
 
+    @own_settings()
     def restore(self, state: LearnerState) -> None:
         """Go on from an earlier state, bit for bit."""
         self.weights_seq_no = state.weights_seq_no

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distpg.core.arithmetic import float_sum
 from distpg.core.policies import Weights
 
 Shapes = dict[str, tuple[int, ...]]
@@ -101,7 +102,7 @@ class Network:
                 sums.append(numbers)
                 if gradient is not None:
                     self._total.add_(gradient)
-        return self._total.float(), tuple(map(sum, zip(*sums, strict=True)))
+        return self._total.float(), tuple(map(float_sum, zip(*sums, strict=True)))
 
 
 class _Workspace:
@@ -115,11 +116,11 @@ class _Workspace:
         # Inputs and outputs of the layers, then the errors of the hidden ones.
         self._sizes = (*sizes, *sizes[1:-1])
         # Unused parts of it cost nothing: the system gives memory when it is first written.
-        self._memory = [torch.empty(self.num_rows * size) for size in self._sizes]
-        self._gradient = torch.empty(sum(array.numel() for array in arrays))
+        self._memory = [torch.empty(self.num_rows * size, dtype=torch.float32) for size in self._sizes]
+        self._gradient = torch.empty(sum(map(torch.numel, arrays)), dtype=torch.float32)
         gradients = list(views(self._gradient, {name: a.shape for name, a in weights.items()}).values())
         self._by_weights, self._by_biases = gradients[::2], gradients[1::2]
-        self._transposed = [torch.empty(weight.T.shape) for weight in self._weights]
+        self._transposed = [torch.empty(weight.T.shape, dtype=torch.float32) for weight in self._weights]
         self._rows = 0
 
     def _cut(self, rows: int) -> None:

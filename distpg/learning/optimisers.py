@@ -59,6 +59,11 @@ class Optimiser:
         self._network.flat.addcdiv_(self._mean, self._divisor, value=-lr / (1 - _BETA_1**self._steps))
 
     @property
+    def is_finite(self) -> bool:
+        """Whether what it keeps of earlier gradients is."""
+        return bool(np.isfinite(self._mean_square.numpy()).all())
+
+    @property
     def state(self) -> dict[str, NDArray[np.float32]]:
         """A copy of every array, as ``<weight>.<array>``; empty before Adam's first step, and without it."""
         if self._steps == 0:
@@ -70,4 +75,4 @@ class Optimiser:
         """Go on from what :attr:`state` was."""
         self._steps = int(next((array for name, array in state.items() if name.endswith(".step")), 0))
         for name, array in self._arrays.items():
-            array.copy_(torch.tensor(state[name]) if state else torch.zeros(()))
+            array.copy_(torch.tensor(state[name]) if state else torch.zeros((), dtype=torch.float32))

@@ -68,8 +68,8 @@ class ValueFunction:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all weights are."""
-        return self._network.is_finite
+        """Whether all weights are, and what its optimiser keeps."""
+        return self._network.is_finite and self._optimiser.is_finite
 
     @property
     def state(self) -> ValueState:

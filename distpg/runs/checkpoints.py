@@ -24,7 +24,7 @@ from distpg.core.policies import Weights
 from distpg.errors import CheckpointError, ConfigError
 from distpg.learning.learner_state import LearnerState, Moments, ValueState
 from distpg.runs.progress import RECENT_EPISODES, Progress
-from distpg.system.files import storage_error, sync_directory, write_durably, writing
+from distpg.system.files import storage_error, sync_directory, write_durably
 
 # 2: weights of earlier updates, which a policy that lags is still to play with.
 FORMAT = 2
@@ -46,14 +46,17 @@ class Checkpoint:
     train_s: float
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
+def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int, after: int | None = None) -> None:
     """Write a checkpoint, then remove those that are neither the first, the best nor among the last ``keep``.
+
+    Those that a resumed run passed over as damaged stay until it has come as far itself: they are between
+    ``after``, the good one before this, and this, or later.
 
     Raises:
         StorageError: It cannot be written; what was there before is untouched.
     """
-    directory = run / "checkpoints"
-    final = _path(run, checkpoint.progress.iterations)
+    directory, number = run / "checkpoints", checkpoint.progress.iterations
+    final = _path(run, number)
     temporary = directory / f".{final.name}.new"
     try:
         directory.mkdir(exist_ok=True)
@@ -63,28 +66,30 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> None:
         for name, content in _files(checkpoint).items():
             write_durably(temporary / name, content)
         sync_directory(temporary)
+        if final.exists():  # damaged: a good one would not be written again
+            final.rename(_outdated(final))
         temporary.rename(final)
         sync_directory(directory)
         sync_directory(run)
-        numbers = checkpoint_numbers(run)
-        _remove(run, set(numbers) - {0, *numbers[-keep:], best_checkpoint(run)})
+        shutil.rmtree(_outdated(final), ignore_errors=True)
+        numbers = [other for other in checkpoint_numbers(run) if other <= number]
+        good = [other for other in numbers if after is None or other <= after or other == number]
+        _remove(run, set(numbers) - {0, *good[-keep:], best_checkpoint(run, good)})
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise storage_error(final, error) from error
 
 
-def remove_checkpoints_after(run: Path, iterations: int) -> None:
-    """Remove those that a run resumed here will write again; raises StorageError where that fails."""
-    with writing(run / "checkpoints"):
-        _remove(run, {number for number in checkpoint_numbers(run) if number > iterations})
-
-
 def _remove(run: Path, numbers: Iterable[int]) -> None:
     for number in sorted(numbers):
         # Hidden first: a half-removed checkpoint is never seen.
-        outdated = _path(run, number).with_name(f".{number:06}.old")
+        outdated = _outdated(_path(run, number))
         _path(run, number).rename(outdated)
         shutil.rmtree(outdated)
+
+
+def _outdated(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def checkpoint_numbers(run: Path) -> list[int]:
@@ -92,10 +97,10 @@ def checkpoint_numbers(run: Path) -> list[int]:
     return sorted(int(path.name) for path in run.glob("checkpoints/*") if path.name.isdigit())
 
 
-def best_checkpoint(run: Path) -> int | None:
+def best_checkpoint(run: Path, among: Iterable[int] | None = None) -> int | None:
     """The checkpoint with the highest mean return of its last 100 episodes, the latest among equals."""
     best, best_mean = None, float("-inf")
-    for number in checkpoint_numbers(run):
+    for number in checkpoint_numbers(run) if among is None else among:
         try:
             progress = _progress(_read_state(_path(run, number)))
         except CheckpointError:

@@ -19,6 +19,7 @@ EPISODE_COLUMNS = (
     "terminated",
     "actions_digest",
 )
+EPISODE_HEADER = ",".join(EPISODE_COLUMNS) + "\n"
 
 
 def iteration_metrics(

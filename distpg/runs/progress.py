@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distpg.config.train_config import TrainConfig
+from distpg.core.arithmetic import float_sum
 
 RECENT_EPISODES = 100
 
@@ -31,7 +32,7 @@ class Progress:
     @property
     def recent_return_mean(self) -> float:
         """Mean undiscounted return of the last 100 episodes, or of all while they are fewer."""
-        return sum(self.recent_returns) / len(self.recent_returns)
+        return float_sum(self.recent_returns) / len(self.recent_returns)
 
 
 def is_solved(progress: Progress, config: TrainConfig) -> bool:

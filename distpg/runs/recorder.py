@@ -13,7 +13,7 @@ from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.core.episodes import EpisodeBatch
 from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import Checkpoint, save_checkpoint
-from distpg.runs.metrics import EPISODE_COLUMNS, Metrics, episode_lines
+from distpg.runs.metrics import EPISODE_HEADER, Metrics, episode_lines
 from distpg.runs.progress import Progress
 from distpg.system.files import storage_error, strict_json, writing
 
@@ -76,7 +76,7 @@ class Recorder:
             # Names differ by second only: a run resumed within one would overwrite its own file.
             self._tensorboard = EventsWriter(str(run / "events"), f".{saved or 0:06}")
             if self._episodes.tell() == 0:
-                self._episodes.write(",".join(EPISODE_COLUMNS) + "\n")
+                self._episodes.write(EPISODE_HEADER)
 
     def __enter__(self) -> Recorder:
         return self
@@ -114,7 +114,7 @@ class Recorder:
             self._tensorboard.flush()
         options, clock = deciding_options(self._config), self._clock
         checkpoint = Checkpoint(learner.state, progress, options, self._platform, clock.wall_s, clock.train_s)
-        save_checkpoint(self._run, checkpoint, self._config.keep_checkpoints)
+        save_checkpoint(self._run, checkpoint, self._config.keep_checkpoints, self._saved)
         self._saved = progress.iterations
 
 

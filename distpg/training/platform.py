@@ -1,6 +1,7 @@
 """What decides a process's bits beside a run's options, and whether it changed since a checkpoint."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,18 +23,22 @@ def platform_of(policy: PolicySpec) -> dict[str, str | None]:
     """
     packages = ("distpg", "torch", "numpy", "gymnasium")
     digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}
-    return digests | {name: installed_version(name) for name in packages}
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return digests | {"python": python} | {name: installed_version(name) for name in packages}
 
 
 def _learner_digest(policy: PolicySpec) -> str:
     """Of a policy's log-probabilities for fixed inputs, and of a product as large as a gradient's."""
     import torch  # by the learner's process alone
 
-    weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
-    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
-    inputs = torch.tensor(4 * numbers - 2)
-    log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
-    return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
+    from distpg.learning.settings import own_settings
+
+    with own_settings():
+        weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
+        numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
+        inputs = torch.tensor(4 * numbers - 2)
+        log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
+        return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
 
 
 def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
@@ -41,8 +46,8 @@ def platform_change(before: Mapping[str, str | None], now: Mapping[str, str | No
     words = [
         "another kind of CPU or its kernels"
         if name in ("numerics", "learner")
-        else f"{name} {before.get(name)} before, {value} now"
+        else f"{name} {before[name]} before, {value} now"
         for name, value in now.items()
-        if before.get(name) != value
+        if before.get(name, value) != value  # an earlier version did not name all
     ]
     return f"resumed with {'; '.join(words)}" if words else None

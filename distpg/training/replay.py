@@ -133,6 +133,12 @@ def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | 
     failures = [event for event in read_events(run) if event.get("event") == "episode_failed"]
     if any(event.get("episode") == episode for event in failures):
         return None
+    newest = newest_checkpoint(run)
+    if newest is not None and 0 <= episode < newest.progress.episodes:
+        raise ConfigError(
+            f"{run}/episodes.csv has lost the line of episode {episode}, with which it would be compared",
+            "Other episodes can be replayed; after a resume events.jsonl says which lines are lost.",
+        )
     raise ConfigError(f"{run} has not played episode {episode}", f"Its episodes are in {run}/episodes.csv.")
 
 

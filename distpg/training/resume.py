@@ -1,15 +1,17 @@
 """Going on with a run from its last good checkpoint, as if it had never stopped."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distpg.config.train_config import check_resumable
+from distpg.config.option_types import option_name
+from distpg.config.train_config import TrainConfig, check_resumable
 from distpg.core.events import CheckpointDamaged, Event, NotReproducible, RunFinishedAlready, RunResumed
-from distpg.runs.checkpoints import check_same_options, newest_checkpoint, remove_checkpoints_after
+from distpg.runs.checkpoints import check_same_options, newest_checkpoint
 from distpg.runs.directory import exclusive, load_run_config
-from distpg.runs.history import cut_back, recorded_iterations
-from distpg.runs.progress import Progress, is_finished
+from distpg.runs.history import mend_logs
+from distpg.runs.progress import Progress, is_finished, is_solved
 from distpg.runs.recorder import Clock
 from distpg.runs.results import Result, read_result
 from distpg.training.platform import platform_change, platform_of
@@ -44,9 +46,7 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
     with exclusive(run):
         events: list[Event] = [*prepared.events]
         checkpoint = newest_checkpoint(
-            run,
-            recorded_iterations(run, config.episodes_per_iteration),
-            lambda error: events.append(CheckpointDamaged(error.message)),
+            run, on_damaged=lambda error: events.append(CheckpointDamaged(error.message))
         )
         clock, progress = Clock(), Progress()
         if checkpoint is not None:
@@ -56,9 +56,24 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
                 events.append(NotReproducible(why))
         result = read_result(run)
         if is_finished(progress, config) and result is not None:
-            listeners.on_event(RunFinishedAlready(progress.iterations))
+            to_go_on = _to_go_on(run, before, config, progress)
+            listeners.on_event(RunFinishedAlready(progress.iterations, to_go_on))
             return result
         events.append(RunResumed(progress.iterations))
-        cut_back(run, progress.iterations, progress.episodes)
-        remove_checkpoints_after(run, -1 if checkpoint is None else progress.iterations)
+        events += mend_logs(run, progress, config.episodes_per_iteration)
         return train_on(run, prepared, clock, listeners, events, checkpoint)
+
+
+def _to_go_on(run: Path, before: TrainConfig, config: TrainConfig, progress: Progress) -> str:
+    """The command for a finished run to be trained further, with the limits that were raised already."""
+    command = ["distpg resume", shlex.quote(str(run))]
+    if is_solved(progress, config):
+        command.append("--stop-return none")
+    used = {"max_env_steps": progress.env_steps, "max_iterations": progress.iterations}
+    for name, number in used.items():
+        limit = getattr(config, name)
+        if limit is not None and number >= limit:
+            limit = 2 * number
+        if limit != getattr(before, name):
+            command.append(f"{option_name(name)} {'none' if limit is None else limit}")
+    return " ".join(command)

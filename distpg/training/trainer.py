@@ -8,12 +8,13 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import EpisodeFailed, Event
+from distpg.core.events import EpisodeFailed, Event, OnEvent
 from distpg.core.policies import weights_digest
 from distpg.core.seeding import environment_seed
 from distpg.errors import DivergenceError, EpisodeError, StorageError
-from distpg.learning.learner import Learner
+from distpg.learning.learner import Gradient, Learner
 from distpg.learning.optimisers import learning_rate
+from distpg.learning.stagnation import Watch
 from distpg.runs.checkpoints import Checkpoint
 from distpg.runs.directory import exclusive, new_run_directory
 from distpg.runs.events import EventLog, why_not_reproducible
@@ -92,7 +93,7 @@ def train_on(
                 _last_update_kept(recorder, learner, progress, interrupts),
                 _failure_named(run, config, tell),
             ):
-                for metrics in iterate(config, learner, runners, progress, recorder, interrupts):
+                for metrics in iterate(config, learner, runners, progress, recorder, interrupts, tell):
                     listeners.on_iteration(metrics)
                 with interrupts.held():
                     recorder.checkpoint(learner, progress)
@@ -110,38 +111,45 @@ def iterate(
     progress: Progress,
     recorder: Recorder,
     interrupts: Interrupts,
+    tell: OnEvent = lambda event: None,
 ) -> Iterator[Metrics]:
     """The algorithm (article, REINFORCE with baseline), an iteration at a time until solved or at a limit."""
+    goal = None if config.stop_return is None else float(config.stop_return)
+    watch = Watch(goal, is_new=progress.iterations == 0)
     while not is_finished(progress, config):
         start = time.perf_counter()
         batch = runners.collect(progress.iterations, learner.weights)
         sample_s = time.perf_counter() - start
         with interrupts.held():
+            figures, gradient = learn(config, learner, batch, progress, sample_s)
             metrics = {
-                **learn(config, learner, batch, progress, sample_s),
+                **figures,
                 "num_healthy_env_runners": runners.group.num_healthy,
                 "num_env_runner_restarts": runners.group.num_restarts,
             }
             recorder.record(metrics, batch, learner, progress)
+        for event in watch.see(batch, gradient):
+            tell(event)
         runners.group.publish(metrics)
         yield metrics
 
 
 def learn(
     config: TrainConfig, learner: Learner, batch: EpisodeBatch, progress: Progress, sample_s: float
-) -> Metrics:
+) -> tuple[Metrics, Gradient]:
     """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
     start = time.perf_counter()
     lr = learning_rate(config, progress.env_steps)
     gradient = learner.update(batch, lr)
     learn_s = time.perf_counter() - start
     progress.add(batch.episode_returns.tolist(), batch.num_steps, sample_s + learn_s)
-    return {
+    metrics = {
         **iteration_metrics(batch, gradient, progress, sample_s, learn_s),
         "lr": lr,
         "weights_seq_no": learner.weights_seq_no,
         "weights_digest": weights_digest(learner.weights),
     }
+    return metrics, gradient
 
 
 @contextlib.contextmanager

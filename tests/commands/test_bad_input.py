@@ -538,6 +538,7 @@ def test_damaged_run_configurations(refused: Check, run: Path, command: list[str
         (["--max-iterations", "x"], "--max-iterations"),
         (["--env-id", "Acrobot-v1"], "--env-id cannot be changed"),
         (["--checkpoint-every", "-1"], "--checkpoint-every must be"),
+        (["--run-dir", "elsewhere"], "--run-dir cannot be changed by resume"),
     ],
 )
 def test_changes_that_resume_refuses(refused: Check, run: Path, changes: list[str], error: str) -> None:

@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from distpg.commands.evaluate import EvaluateOptions
 from distpg.commands.parser import parse
 from distpg.commands.replay import ReplayOptions
 from distpg.commands.train import TrainOptions
-from distpg.config.train_config import TrainConfig
+from distpg.config.option_types import OnResume, options_of
+from distpg.config.train_config import TrainConfig, config_to_json
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -103,6 +105,11 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
     [
         (["trian"], "there is no command 'trian'", "Did you mean distpg train?"),
         (["train", "--lrr", "3"], "there is no option --lrr", "Did you mean --lr?"),
+        (["train", "--learning-rate", "3"], "there is no option --learning-rate", "Did you mean --lr?"),
+        (["train", "--lerning-rate=3"], "there is no option --lerning-rate", "Did you mean --lr?"),
+        (["train", "--num-workers", "3"], "--num-workers", "Did you mean --num-env-runners?"),
+        (["train", "--output_dir", "3"], "--output_dir", "Did you mean --run-dir?"),
+        (["plot", "--output-dir", "3", "."], "--output-dir", "Did you mean --output?"),
         (["train", "--lr", "x"], "--lr", "a finite number"),
         (["train", "--lr"], "--lr needs a value", "a finite number"),
         (["train", "--lr", "nan"], "--lr cannot be nan", "a finite number"),
@@ -181,3 +188,45 @@ def test_every_path_may_begin_with_a_home(home: Path) -> None:
     assert TrainConfig(run_dir="~/run").run_dir == f"{home}/run"
     for elsewhere in ("~nobody-of-this-name/run", "run/~", "./~/run"):
         assert TrainConfig(run_dir=elsewhere).run_dir == elsewhere
+
+
+RESUMABLE = {
+    name
+    for name, option in options_of(TrainConfig).items()
+    if option.on_resume is not OnResume.FIXED and name != "run_dir"
+}
+
+
+def test_help_of_resume_lists_what_it_accepts_with_the_defaults_of_the_run(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_to_json(TrainConfig(max_task_retries=17, checkpoint_every=0, compile_cache=False))
+    Path("5").mkdir()
+    Path("5/config.json").write_text(config)
+    for run in ([], ["5"]):
+        with pytest.raises(SystemExit):
+            main(["resume", "--help", *run])
+        text = capsys.readouterr().out
+        listed = set(re.findall(r"^\W{1,3}--(\w[\w-]+)", text, flags=re.MULTILINE)) - {"quiet", "debug"}
+        names = {name.removeprefix("no-").replace("-", "_") for name in listed}
+        assert names == RESUMABLE
+        assert (" ".join(re.sub(r"[│|]", " ", text).split()).count("(as the run has it)") > 10) == (run == [])
+        assert ("(default: 17)" in text) == (run != [])
+
+
+def test_resume_takes_the_value_of_an_option_for_no_run(
+    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def resume(run: str, listeners: object, **options: Any) -> None:
+        seen.append((run, options["max_task_retries"], options["learner_threads"]))
+
+    monkeypatch.setattr("distpg.training.resume.resume", resume)
+    for name, threads in (("5", 7), ("RUN", 3)):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(config_to_json(TrainConfig(learner_threads=threads)))
+    main(["resume", "--max-task-retries", "5", "RUN", "--quiet"])
+    main(["resume", "--quiet", "RUN", "--max_task_retries=5"])
+    main(["resume", "--allow-mixed", "5", "--quiet", "--max-task-retries", "5"])
+    assert seen == [("RUN", 5, 3), ("RUN", 5, 3), ("5", 5, 7)]

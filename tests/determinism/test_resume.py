@@ -11,9 +11,12 @@ import pytest
 
 import distpg
 from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event, RunFinishedAlready, RunResumed
+from distpg.core.events import Event, LogsIncomplete, RunFinishedAlready, RunResumed
 from distpg.errors import ConfigError, RunDirectoryError
+from distpg.runs.checkpoints import newest_checkpoint
+from distpg.training.replay import replay
 from distpg.training.trainer import Listeners
+from tests.runs.test_checkpoints import rewrite_state
 
 TIMES = {
     *("env_steps_per_s", "episodes_per_s", "time_sample_s", "time_learn_s", "time_total_s"),
@@ -141,20 +144,84 @@ def test_killed_after_the_last_iteration(finished: Path, in_tmp_path: Path) -> N
     assert content(run) == content(finished)
 
 
-@pytest.mark.parametrize("tear", ["metrics.jsonl", "episodes.csv", "events.jsonl"])
-def test_torn_and_lost_lines(finished: Path, in_tmp_path: Path, tear: str) -> None:
+def lines_of(run: Path) -> tuple[list[dict], list[str]]:
+    metrics, episodes = content(run)
+    return metrics, episodes.splitlines()
+
+
+# Lines to which something is done, from 0; the header of episodes.csv is its line 0.
+@pytest.mark.parametrize(
+    ("log", "lines", "damage", "missing"),
+    [
+        ("metrics.jsonl", [2], b"", "3"),
+        ("metrics.jsonl", [2, 8, 9, 10, 11], b'{"training_iteration": 3\n', "3, 9 to 12"),
+        ("episodes.csv", [0, 48], b"", "12"),
+        ("episodes.csv", [3, 6], b"2,1,61,24.0,24,true,4ac1\n", "1 to 2"),
+    ],
+)
+def test_a_damaged_log_costs_no_checkpoint_and_is_mended(
+    finished: Path, in_tmp_path: Path, log: str, lines: list[int], damage: bytes, missing: str | None
+) -> None:
     run = in_tmp_path / "run"
     shutil.copytree(finished, run)
-    data = (run / tear).read_bytes()
-    (run / tear).write_bytes(data[: len(data) * 2 // 3])
-    result = distpg.resume(run, max_iterations=13)
-    assert result.iterations == 13
-    lines, episodes = content(run)
-    expected_lines, expected_episodes = content(finished)
-    assert lines[:12] == expected_lines
-    assert episodes.startswith(expected_episodes)
+    shutil.rmtree(run / "checkpoints/000010")
+    content_before = (run / log).read_bytes().splitlines(keepends=True)
+    damaged = [damage if n in lines else line for n, line in enumerate(content_before)]
+    (run / log).write_bytes(b"".join(damaged))
+    (run / "events.jsonl").write_bytes((run / "events.jsonl").read_bytes() + b'{"torn')
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    said = [] if missing is None else [LogsIncomplete(log, missing)]
+    assert events == [RunResumed(12), *said]
+    assert (run / "checkpoints/000005").exists()
+    kept = (run / log).read_bytes().splitlines(keepends=True)
+    assert kept[: -1 if log == "metrics.jsonl" else -4] == [
+        line for n, line in enumerate(content_before) if n not in lines or line.startswith(b"episode_id")
+    ]
     for line in (run / "events.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_a_damaged_record_of_tensorboard_is_left_out(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    (path,) = run.glob("events.out.tfevents.*")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    (said,) = [event for event in events if isinstance(event, LogsIncomplete)]
+    assert (said.file, said.iterations[-5:]) == ("events.out.tfevents", "to 12")
+    assert data.startswith(path.read_bytes())
+
+
+def test_an_episode_whose_line_is_lost(finished: Path, in_tmp_path: Path) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    lines = (run / "episodes.csv").read_text().splitlines(keepends=True)
+    (run / "episodes.csv").write_text("".join(lines[:8] + lines[9:]))
+    with pytest.raises(ConfigError, match=r"has lost the line of episode 7, with which"):
+        replay(run, 7)
+    assert replay(run, 8).number == 8
+
+
+def test_damaged_checkpoints_are_kept_until_the_run_has_come_as_far(
+    finished: Path, in_tmp_path: Path
+) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    for number in ("000010", "000012"):
+        (run / f"checkpoints/{number}/weights.safetensors").write_bytes(b"bad")
+    seen = []
+
+    def on_iteration(metrics: dict) -> None:
+        seen.append(sorted(path.name for path in (run / "checkpoints").iterdir()))
+
+    distpg.resume(run, Listeners(on_iteration=on_iteration), checkpoint_every=3, keep_checkpoints=1)
+    first, best = "000000", "000005"
+    assert seen[0] == [first, best, "000006", "000010", "000012"]
+    assert seen[-1] == [first, "000012"]
+    assert newest_checkpoint(run, on_damaged=lambda error: pytest.fail(error.message)) is not None
 
 
 def test_damaged_checkpoints_are_said_and_an_older_one_is_used(finished: Path, in_tmp_path: Path) -> None:
@@ -190,8 +257,23 @@ def test_a_finished_run_is_left_as_it_is(finished: Path) -> None:
     events: list[Event] = []
     result = distpg.resume(finished, Listeners(on_event=events.append))
     assert result.iterations == 12
-    assert events == [RunFinishedAlready(12)]
+    assert events == [RunFinishedAlready(12, f"distpg resume {finished} --max-iterations 24")]
     assert snapshot() == before
+
+
+def test_a_solved_run_says_what_to_type_to_go_on(finished: Path, in_tmp_path: Path) -> None:
+    run = Path("a run")
+    shutil.copytree(finished, run)
+    saved = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**saved, "stop_return": 5.0}))
+    state = json.loads((run / "checkpoints/000012/state.json").read_text())
+    progress = {**state["progress"], "recent_returns": [6.0] * 100}
+    rewrite_state(run / "checkpoints/000012", progress=progress)
+    events: list[Event] = []
+    distpg.resume(run, Listeners(on_event=events.append), max_iterations=13)
+    to_go_on = "distpg resume 'a run' --stop-return none --max-iterations 13"
+    assert events == [RunFinishedAlready(12, to_go_on)]
+    assert distpg.resume(run, stop_return=None, max_iterations=13).iterations == 13
 
 
 def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
@@ -210,6 +292,7 @@ def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
     ("change", "message"),
     [
         ({"lr": 0.5}, "--lr cannot be changed by resume: the run has 0.02, not 0.5"),
+        ({"run_dir": "elsewhere"}, "--run-dir cannot be changed by resume: a run stays in its directory"),
         ({"seed": 1}, "--seed cannot be changed"),
         ({"max_iterations": 3}, "--max-iterations can only be raised by resume: the run has 12, not 3"),
         ({"stop_return": 100.0}, "--stop-return can only be raised"),
@@ -242,6 +325,20 @@ def test_a_run_resumed_with_other_arithmetic_says_so(
     result = distpg.resume(run, max_iterations=13)
     assert not result.reproducible
     assert result.not_reproducible_because == "resumed with another kind of CPU or its kernels"
+
+
+@pytest.mark.parametrize(("python", "why"), [("3.9", "resumed with python 3.9 before, {} now"), (None, None)])
+def test_another_version_of_python_is_said_where_it_is_known(
+    finished: Path, in_tmp_path: Path, python: str | None, why: str | None
+) -> None:
+    run = in_tmp_path / "run"
+    shutil.copytree(finished, run)
+    path = run / "checkpoints/000012"
+    platform = json.loads((path / "state.json").read_text())["platform"]
+    now = platform.pop("python")
+    assert now == "{}.{}".format(*sys.version_info)
+    rewrite_state(path, platform=platform if python is None else {**platform, "python": python})
+    assert distpg.resume(run, max_iterations=13).not_reproducible_because == (why and why.format(now))
 
 
 def test_a_listener_that_raises_loses_no_update(in_tmp_path: Path) -> None:

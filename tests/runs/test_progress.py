@@ -28,6 +28,12 @@ def test_solved_after_the_first_iteration_whose_last_hundred_average_enough() ->
     assert progress.seconds == 4.0
 
 
+def test_the_mean_is_that_of_every_version_of_python() -> None:
+    progress = Progress()
+    progress.add([0.1] * 10, 10, 1.0)
+    assert progress.recent_return_mean == 0.09999999999999999  # 0.1 where sum() compensates
+
+
 def test_equal_is_enough_and_none_is_never() -> None:
     progress = Progress()
     progress.add([475.0] * 100, 47_500, 1.0)
