@@ -8,6 +8,7 @@ from time import perf_counter
 
 from distpg.environments.envs import EnvSpec, make_env
 from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
+from distpg.system.hardware import time_in_queue
 
 # So many lengths say something of their spread.
 _ENOUGH_EPISODES = 20
@@ -15,12 +16,22 @@ _ENOUGH_EPISODES = 20
 
 @dataclass(frozen=True)
 class Speed:
-    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes."""
+    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes.
+
+    Attributes:
+        queued_seconds: Of the wall time, what went by waiting for a CPU, which others had.
+    """
 
     steps: int
     seconds: float
     cpu_seconds: float
     lengths: tuple[int, ...]
+    queued_seconds: float = 0.0
+
+    @property
+    def own_seconds(self) -> float:
+        """What the steps would have taken on an idle machine."""
+        return max(self.seconds - self.queued_seconds, min(self.cpu_seconds, self.seconds))
 
 
 def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
@@ -28,7 +39,7 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
 
     The last one is cut where it would take more than ``at_most_s`` in all. Raises what that does.
     """
-    wall = cpu = 0.0
+    wall = cpu = queued = 0.0
     steps, ended = 0, True
     lengths: list[int] = []
     with contextlib.closing(make_env(spec)) as env:
@@ -36,6 +47,7 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
         while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
             number, length = len(lengths), 0
             seed = reset_seed(number)
+            queue_began = time_in_queue()
             began, cpu_began = perf_counter(), time.process_time()
             env.reset(seed=seed)
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
@@ -46,7 +58,8 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
                     break
             wall += perf_counter() - began
             cpu += time.process_time() - cpu_began
+            queued += time_in_queue() - queue_began
             steps += length
             if ended:
                 lengths.append(length)
-    return Speed(steps, wall, cpu, tuple(lengths))
+    return Speed(steps, wall, cpu, tuple(lengths), queued)
