@@ -18,6 +18,7 @@ from distpg.errors import ClusterError, ConfigError
 from distpg.on_ray.address import check_answers
 from distpg.on_ray.cluster import ray_cluster
 from distpg.system.hardware import free_memory, usable_cpus
+from distpg.system.user_cache import usable_cache
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
 
@@ -77,6 +78,11 @@ def _examine_machine(num_cpus: float, free_bytes: int | None) -> Iterator[Findin
         yield _warn_if(free < _ENOUGH, f"{_size(free)} of disk free in {here}", why)
     else:
         yield Finding("fail", f"{here} cannot be written to: give --run-dir, or go elsewhere")
+    cache = usable_cache()
+    text = f"what is compiled once is kept in {cache}"
+    if cache is None:
+        text = "no directory of yours to keep what is compiled once (XDG_CACHE_HOME names another one)"
+    yield _warn_if(cache is None, text, "every start takes seconds longer")
 
 
 def _warn_if(is_bad: bool, text: str, why: str) -> Finding:

@@ -39,27 +39,23 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
 
     The last one is cut where it would take more than ``at_most_s`` in all. Raises what that does.
     """
-    wall = cpu = queued = 0.0
     steps, ended = 0, True
     lengths: list[int] = []
     with contextlib.closing(make_env(spec)) as env:
         actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
-        while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+        began, cpu_began, queue_began = perf_counter(), time.process_time(), time_in_queue()
+        while ended and perf_counter() - began <= seconds * (1 if len(lengths) >= _ENOUGH_EPISODES else 3):
             number, length = len(lengths), 0
-            seed = reset_seed(number)
-            queue_began = time_in_queue()
-            began, cpu_began = perf_counter(), time.process_time()
-            env.reset(seed=seed)
+            env.reset(seed=reset_seed(number))
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
                 _, _, terminated, truncated, _ = env.step(action)
                 length += 1
                 ended = bool(terminated or truncated)
-                if ended or wall + perf_counter() - began > at_most_s:
+                if ended or perf_counter() - began > at_most_s:
                     break
-            wall += perf_counter() - began
-            cpu += time.process_time() - cpu_began
-            queued += time_in_queue() - queue_began
             steps += length
             if ended:
                 lengths.append(length)
+        queued = time_in_queue() - queue_began
+        cpu, wall = time.process_time() - cpu_began, perf_counter() - began
     return Speed(steps, wall, cpu, tuple(lengths), queued)
