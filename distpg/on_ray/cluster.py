@@ -18,6 +18,7 @@ from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
 from distpg.on_ray.tokens import advice_on_file, read_again, variables_for_own_cluster
 from distpg.system.hardware import whole_cpus
+from distpg.system.interrupts import kept_from_children
 from distpg.system.numerics import numerics_environment
 from distpg.system.temporary import temporary_directory
 
@@ -149,16 +150,17 @@ def _start(directory: Path) -> list[Advice]:
     os.environ.update(variables)
     try:
         read_again()
-        ray.init(
-            address="local",
-            num_cpus=whole_cpus(),
-            include_dashboard=False,
-            configure_logging=True,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(directory),
-            **_QUIET,
-        )
+        with kept_from_children():
+            ray.init(
+                address="local",
+                num_cpus=whole_cpus(),
+                include_dashboard=False,
+                configure_logging=True,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(directory),
+                **_QUIET,
+            )
         return advice_on_file()
     finally:
         for name in variables:
