@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -56,7 +57,11 @@ def main() -> None:
     options = parser.parse_args()
     # Niceness as on a cluster that distpg starts: else runners starve where a machine has other work.
     os.environ.update(
-        RAY_AUTH_MODE="token", RAY_worker_niceness="0", PYTHONHASHSEED="0", PYTHONPATH=str(Path.cwd())
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+        RAY_worker_niceness="0",
+        PYTHONHASHSEED="0",
+        PYTHONPATH=str(Path.cwd()),
     )
     from ray.cluster_utils import Cluster
 

@@ -1,8 +1,10 @@
-# Before any test imports NumPy, torch or Ray: distpg pins their numerics, and Ray reads whether it needs a
-# token, which works only until they are loaded.
+# Before any test imports NumPy or torch: distpg pins their numerics, which works only until they are loaded.
+# And one token for all clusters of the tests, which those that connect from processes of their own need too.
 import os
+import secrets
 
 import distpg
 
 assert distpg
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -24,6 +24,7 @@ from distpg.system.hardware import free_memory, usable_cpus
 from distpg.system.interrupts import Interrupted
 from distpg.system.streams import own_stdout
 from distpg.system.time_limit import time_limit
+from distpg.system.user_cache import usable_cache
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
 
@@ -56,7 +57,9 @@ def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iter
             check_answers(address)  # Ray itself tries for minutes where nobody does
             with ray_cluster(address) as cluster:
                 num_cpus = cluster.num_cpus
-            yield Finding("ok", f"the Ray cluster at {address} has {num_cpus} CPUs")
+            yield Finding("ok", f"the Ray cluster at {address} has {num_cpus:g} CPUs")
+            for advice in cluster.advice:
+                yield Finding("warn", f"{advice.why}. {advice.hint}")
         except (ClusterError, ConfigError) as error:
             yield Finding("fail", f"{error.message}. {error.hint}")
         free_bytes = None
@@ -64,15 +67,15 @@ def examine_all(address: str | None = None, spec: EnvSpec | None = None) -> Iter
         yield from _examine_environment(spec, num_cpus, free_bytes, address)
 
 
-def _examine_machine(num_cpus: int, free_bytes: int | None) -> Iterator[Finding]:
+def _examine_machine(num_cpus: float, free_bytes: int | None) -> Iterator[Finding]:
     is_newer = tuple(map(int, platform.python_version_tuple()[:2])) > _NEWEST_PYTHON
     tested = f"distpg is tested up to {'.'.join(map(str, _NEWEST_PYTHON))}"
     yield _warn_if(is_newer, f"Python {platform.python_version()}", tested)
     needed = _requirements()
     for package in ("numpy", "gymnasium", "torch", "ray"):
         yield examine_package(package, needed.get(package, SpecifierSet()))
-    cpus = f"{num_cpus} CPU{'s' if num_cpus > 1 else ''}"
-    yield _warn_if(num_cpus == 1, cpus, "runners would only take turns with the learner")
+    cpus = f"{num_cpus:g} CPU{'' if num_cpus == 1 else 's'}"
+    yield _warn_if(num_cpus < 2, cpus, "runners would only take turns with the learner")
     if free_bytes is None:
         yield Finding("ok", "free memory: not known on this system")
     else:
@@ -83,6 +86,11 @@ def _examine_machine(num_cpus: int, free_bytes: int | None) -> Iterator[Finding]
         yield _warn_if(free < _ENOUGH, f"{_size(free)} of disk free in {here}", why)
     else:
         yield Finding("fail", f"{here} cannot be written to: give --run-dir, or go elsewhere")
+    cache = usable_cache()
+    text = f"what is compiled once is kept in {cache}"
+    if cache is None:
+        text = "no directory of yours to keep what is compiled once (XDG_CACHE_HOME names another one)"
+    yield _warn_if(cache is None, text, "every start takes seconds longer")
 
 
 def _warn_if(is_bad: bool, text: str, why: str) -> Finding:
@@ -115,7 +123,7 @@ def examine_package(name: str, needed: SpecifierSet) -> Finding:
 
 
 def _examine_environment(
-    spec: EnvSpec, num_cpus: int, free_bytes: int | None, address: str | None
+    spec: EnvSpec, num_cpus: float, free_bytes: int | None, address: str | None
 ) -> Iterator[Finding]:
     """What it depends on beside seed and actions, its speed, and what runners it is worth."""
     timeout_s = TrainConfig().env_start_timeout_s

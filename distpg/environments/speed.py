@@ -8,6 +8,7 @@ from time import perf_counter
 
 from distpg.environments.envs import EnvSpec, close_env, make_env
 from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
+from distpg.system.hardware import time_in_queue
 from distpg.system.surroundings import theirs
 
 # So many lengths say something of their spread.
@@ -16,12 +17,22 @@ _ENOUGH_EPISODES = 20
 
 @dataclass(frozen=True)
 class Speed:
-    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes."""
+    """Wall and CPU time of ``steps`` steps, resets included, and the lengths of all whole episodes.
+
+    Attributes:
+        queued_seconds: Of the wall time, what went by waiting for a CPU, which others had.
+    """
 
     steps: int
     seconds: float
     cpu_seconds: float
     lengths: tuple[int, ...]
+    queued_seconds: float = 0.0
+
+    @property
+    def own_seconds(self) -> float:
+        """What the steps would have taken on an idle machine."""
+        return max(self.seconds - self.queued_seconds, min(self.cpu_seconds, self.seconds))
 
 
 def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
@@ -29,27 +40,25 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
 
     The last one is cut where it would take more than ``at_most_s`` in all. Raises what that does.
     """
-    wall = cpu = 0.0
     steps, ended = 0, True
     lengths: list[int] = []
     with theirs(), contextlib.ExitStack() as stack:
         env = make_env(spec)
         stack.callback(close_env, env)
         actions = [actions_of(env, number, MAX_STEPS) for number in range(NUM_EPISODES)]
-        while ended and wall <= (seconds if len(lengths) >= _ENOUGH_EPISODES else 3 * seconds):
+        began, cpu_began, queue_began = perf_counter(), time.process_time(), time_in_queue()
+        while ended and perf_counter() - began <= seconds * (1 if len(lengths) >= _ENOUGH_EPISODES else 3):
             number, length = len(lengths), 0
-            seed = reset_seed(number)
-            began, cpu_began = perf_counter(), time.process_time()
-            env.reset(seed=seed)
+            env.reset(seed=reset_seed(number))
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
                 _, _, terminated, truncated, _ = env.step(action)
                 length += 1
                 ended = bool(terminated or truncated)
-                if ended or wall + perf_counter() - began > at_most_s:
+                if ended or perf_counter() - began > at_most_s:
                     break
-            wall += perf_counter() - began
-            cpu += time.process_time() - cpu_began
             steps += length
             if ended:
                 lengths.append(length)
-    return Speed(steps, wall, cpu, tuple(lengths))
+        queued = time_in_queue() - queue_began
+        cpu, wall = time.process_time() - cpu_began, perf_counter() - began
+    return Speed(steps, wall, cpu, tuple(lengths), queued)

@@ -3,14 +3,13 @@
 Numba's cache is pickled, and so may hold any code. Where no such directory can be had there is no cache.
 """
 
-import contextlib
 import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distpg.system.user_cache import cache_directory, private_directory
+from distpg.system.user_cache import private_directory, usable_cache
 
 _wanted = True
 
@@ -33,9 +32,8 @@ def compile_cache() -> Path | None:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    with contextlib.suppress(RuntimeError):  # no home directory
-        return private_directory(cache_directory() / "compiled" / digest.hexdigest()[:16])
-    return None
+    cache = usable_cache()
+    return None if cache is None else private_directory(cache / "compiled" / digest.hexdigest()[:16])
 
 
 def njit(function: Callable[..., Any]) -> Any:

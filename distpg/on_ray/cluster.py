@@ -3,16 +3,22 @@
 import contextlib
 import logging
 import os
-import sys
+import re
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distpg.core.events import Advice
 from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
+from distpg.on_ray.tokens import advice_on_file, read_again, variables_for_own_cluster
+from distpg.system.hardware import whole_cpus
+from distpg.system.interrupts import kept_from_children
 from distpg.system.numerics import runner_environment
 from distpg.system.temporary import temporary_directory
 
@@ -26,6 +32,10 @@ _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False
 # everything else, and two that compute are less than twice as fast as one.
 _NICENESS = "RAY_worker_niceness"
 
+# Where much is started at once, Ray's processes may need longer than Ray waits for them.
+_TOO_LATE = re.compile(r"timed? ?out|overloaded|failed to start gcs", re.IGNORECASE)
+_PAUSE_S = 5.0
+
 # A session's directory and the longest socket's name in it take 69 bytes of the 107 that a socket's path has.
 _LONGEST_PARENT = 107 - 69 - len("/distpg-ray-xxxxxxxx")
 
@@ -37,6 +47,7 @@ class RayCluster:
     num_cpus: int
     is_own: bool
     can_grow: bool = False
+    advice: tuple[Advice, ...] = ()
 
 
 @contextlib.contextmanager
@@ -45,22 +56,14 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
 
     Runners at an address get a copy of ``shipment``, without what .gitignore names.
 
-    A cluster started here demands Ray's token of whoever connects, since Ray listens on all interfaces, and
-    is shut down at the end with nothing left behind. If this process is connected to a cluster already, that
-    one is used and left running.
+    A cluster started here demands a token of whoever connects, since Ray listens on all interfaces: one that
+    only its processes know, unless the user's environment names one. It is shut down at the end with nothing
+    left behind. If this process is connected to a cluster already, that one is used and left running.
 
     Raises:
         ClusterError: Ray is not installed, could not be started, or is not at the address.
         ConfigError: The cluster's versions of Ray or Python are others.
     """
-    if address is None:
-        # Read by Ray when it is imported and by the processes it starts, which inherit it.
-        if "ray" in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-            raise ClusterError(
-                "Ray was imported before distpg could ask it for token authentication",
-                "Set RAY_AUTH_MODE=token in the environment, or leave the import of ray to distpg.",
-            )
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -68,21 +71,21 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
             "Ray is not installed", "pip install ray, or collect in this process: --num-env-runners 0."
         ) from error
     if ray.is_initialized():
-        yield RayCluster(num_cpus(), is_own=False, can_grow=True)
+        yield RayCluster(num_cpus(), is_own=False, can_grow=True, advice=tuple(advice_on_file()))
         return
     _keep_quiet()
     with contextlib.ExitStack() as stack:
-        # In this order, so that Ray has ended when its files are removed.
-        own = _own_directory(stack) if address is None else None
+        if address is None:
+            advice = _start_own(stack)
+            yield RayCluster(num_cpus(), is_own=True, advice=tuple(advice))
+            return
         stack.callback(ray.shutdown)
         try:
-            if own is not None:
-                _start(own)
-            else:
-                ray.init(address, runtime_env=_runtime_env(shipment), **_QUIET)
+            ray.init(address, runtime_env=_runtime_env(shipment), **_QUIET)
         except Exception as error:  # Ray raises many kinds, some of them its own
             raise _why_not(address, error) from error
-        yield RayCluster(num_cpus(), address is None, address is not None and can_grow(_autoscaler_status()))
+        advice = advice_on_file()
+        yield RayCluster(num_cpus(), False, can_grow(_autoscaler_status()), tuple(advice))
 
 
 def _runtime_env(shipment: Shipment | None) -> dict[str, Any]:
@@ -109,28 +112,69 @@ def _keep_quiet() -> None:
             setattr(module, name, lambda *args, **kwargs: None)
 
 
-def _start(directory: Path) -> None:
-    """Start a cluster whose files are in ``directory``; the callback that ends it is in place."""
+def _start_own(stack: contextlib.ExitStack) -> list[Advice]:
+    """Start a cluster that ends with ``stack``; twice if need be (ClusterError: it does not start)."""
+    import ray
+
+    # In this order, so that Ray has ended when its files are removed.
+    directory = _own_directory(stack)
+    stack.callback(read_again)
+    stack.callback(ray.shutdown)
+    try:
+        try:
+            return _start(directory)
+        except Exception as error:
+            if not _TOO_LATE.search(str(error)):
+                raise
+        ray.shutdown()
+        _end_children(directory)
+        time.sleep(_PAUSE_S)
+        why = "Ray did not start in time, and did so at the second try: this machine is very busy"
+        return [*_start(directory), Advice(why, "Start fewer trainings at once.")]
+    except Exception as error:  # Ray raises many kinds, some of them its own
+        _end_children(directory)
+        raise _why_not(None, error) from error
+
+
+def _start(directory: Path) -> list[Advice]:
+    """Start a cluster whose files are in ``directory``, and say what a user should know of its token."""
     import ray
 
     # Processes that Ray starts inherit these; this process gets its own values back.
-    variables = {**_RUNNER_ENVIRONMENT, _NICENESS: os.environ.get(_NICENESS, "0")}
+    variables = {
+        **_RUNNER_ENVIRONMENT,
+        _NICENESS: os.environ.get(_NICENESS, "0"),
+        **variables_for_own_cluster(),
+    }
     before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            configure_logging=True,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(directory),
-            **_QUIET,
-        )
+        read_again()
+        with kept_from_children():
+            ray.init(
+                address="local",
+                num_cpus=whole_cpus(),
+                include_dashboard=False,
+                configure_logging=True,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(directory),
+                **_QUIET,
+            )
+        return advice_on_file()
     finally:
         for name in variables:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+def _end_children(directory: Path) -> None:
+    """End what a start that failed has left: Ray only does so when this process ends."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):  # it has ended
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == os.getpid() and os.fsencode(directory) in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _own_directory(stack: contextlib.ExitStack) -> Path:
@@ -167,6 +211,11 @@ def _why_not(address: str | None, error: Exception) -> DistpgError:
     """What to tell a user whose cluster did not come."""
     line = " ".join(str(error).split())[:300]
     hint = "Try --num-env-runners 0, which needs no Ray."
+    if address is None and _TOO_LATE.search(line):
+        why = "Ray did not start in time, twice: this machine is too busy"
+        return ClusterError(
+            why, "Try again when it has less to do, or --num-env-runners 0, which needs no Ray."
+        )
     if address is None:
         return ClusterError(f"Ray could not be started: {line}", hint)
     if (problem := version_problem(str(error))) is not None:

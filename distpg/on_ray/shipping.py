@@ -40,11 +40,19 @@ def shipment_of(env_id: str) -> Shipment | None:
     found = here / name if (here / name).is_dir() else here / f"{name}.py"
     if not found.exists():
         return None
-    if (home := Path.home()) == here or here in home.parents:
+    if _is_home_or_above(here):
         return Shipment(str(found), f"is {here}")
     if _holds_more_than(here, _MAX_BYTES):
         return Shipment(str(found), f"has more than {_MAX_BYTES // 2**20} MiB")
     return Shipment(str(here))
+
+
+def _is_home_or_above(path: Path) -> bool:
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user whom the system does not know
+        return False
+    return path == home or path in home.parents
 
 
 def _is_shipped_by_job() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -122,6 +123,9 @@ def _draw_variance(runs: Sequence[RunData]) -> Figure:
 
 def new_axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     """A figure of one plot."""
+    # Without a home that can be written to it makes do with a temporary directory, and says so in paragraphs.
+    if not (logger := logging.getLogger("matplotlib")).level:
+        logger.setLevel(logging.ERROR)
     # Figure without pyplot: no global state, no window system, and half the import time.
     from matplotlib.figure import Figure
 

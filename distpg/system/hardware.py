@@ -1,6 +1,7 @@
-"""What a measurement was taken on, in a line."""
+"""What this machine has, and what is left of it to this process."""
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -12,9 +13,60 @@ from distpg.system.version import installed_version
 _PACKAGES = ("distpg", "ray", "torch", "numpy", "gymnasium")
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use; a container or taskset may leave it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cpus() -> float:
+    """CPUs that this process may use: taskset or a container may leave it fewer than the machine has."""
+    affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        membership = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return affine
+    return min(affine, cpu_quota(membership, Path("/sys/fs/cgroup")))
+
+
+def whole_cpus() -> int:
+    """:func:`usable_cpus` as a count: rounded down, and at least 1."""
+    return max(1, int(usable_cpus()))
+
+
+def cpu_quota(membership: str, root: Path) -> float:
+    """CPUs by the least quota of a process's control groups, of version 1 or 2; infinite without a quota.
+
+    Args:
+        membership: As /proc/PID/cgroup has it (Linux, cgroups(7)). In a container the paths that it names may
+            not be there: so the directories above count too, of which the highest is the container's own.
+        root: Where the groups are mounted.
+    """
+    quotas = [math.inf]
+    for line in membership.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        directory = root / controllers  # of version 2: none, and the root itself
+        for part in ["", *path.strip("/").split("/")]:
+            directory = directory / part
+            with contextlib.suppress(OSError, ValueError):
+                quotas.append(_quota_of(directory, is_first_version=bool(controllers)))
+    return min(quotas)
+
+
+def _quota_of(group: Path, is_first_version: bool) -> float:
+    """In CPUs (OSError: the highest group has no such file)."""
+    if is_first_version:
+        quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+    else:
+        quota, period = (group / "cpu.max").read_text().split()
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def time_in_queue() -> float:
+    """Seconds that this thread has been ready but had no CPU; 0 where the system does not say.
+
+    Others had it, or the quota of its control group was used up.
+    """
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def hardware_line() -> str:
@@ -25,7 +77,7 @@ def hardware_line() -> str:
         memory = ""
     facts = [
         cpu_model(),
-        f"{usable_cpus()} of {os.cpu_count()} CPUs",
+        f"{usable_cpus():g} of {os.cpu_count()} CPUs",
         memory,
         f"{platform.system()} {platform.release()}",
         f"Python {platform.python_version()}",

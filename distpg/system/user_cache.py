@@ -12,6 +12,14 @@ def cache_directory() -> Path:
     return platformdirs.user_cache_path("distpg")
 
 
+def usable_cache() -> Path | None:
+    """:func:`cache_directory`, made if need be; None where there is none that only this user can write to."""
+    try:
+        return private_directory(cache_directory())
+    except RuntimeError:
+        return None
+
+
 def private_directory(path: Path) -> Path | None:
     """A directory that nobody else can write to, made if need be; None where that cannot be had.
 

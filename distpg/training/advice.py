@@ -28,6 +28,8 @@ _DRAWS, _TASKS_DRAWN = 20, 20_000
 # A speed-up below this is not worth a cluster; waiting above this is worth a lag.
 _WORTH_IT = 1.2
 _MUCH_WAITING = 0.1
+# Above this share of the time without a CPU a measurement says little.
+_BUSY = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ def recommend(speed: Speed, num_cpus: float, free_bytes: int | None = None) -> R
         num_cpus: CPUs of the machine or cluster.
         free_bytes: Memory for runners; None: enough.
     """
-    step_s = speed.seconds / speed.steps
+    step_s = speed.own_seconds / speed.steps
     # An episode that did not end is as long as it was played, at least.
     lengths = speed.lengths or (speed.steps,)
     episode_s = float(np.mean(lengths)) * step_s
     share = (speed.cpu_seconds / speed.steps + _TICK_S) / (step_s + _TICK_S)
     if _WAITS <= share <= _THREADED:
-        fit = automatic_num_env_runners(int(num_cpus), int(num_cpus))
+        fit = automatic_num_env_runners(max(1, int(num_cpus)), max(1, int(num_cpus)))
     else:
         fit = max(1, int(num_cpus / max(share, _LEAST_SHARE)))
     memory = fit if free_bytes is None else free_bytes // RUNNER_BYTES
@@ -136,10 +138,14 @@ def makespan(seconds: Sequence[float], num_runners: int) -> float:
 
 def in_words(speed: Speed, advice: Recommendation, num_cpus: float, address: str | None) -> list[str]:
     """The recommendation in lines of at most 74 characters, with the options as they are typed."""
+    lines = [_episode_in_words(speed)]
+    if speed.queued_seconds > _BUSY * speed.seconds:
+        queued = f"{100 * speed.queued_seconds / speed.seconds:.0f} %"
+        lines.append(f"this machine is busy: {queued} of that without a CPU; figures may be off")
     number, per_task, is_memory = advice.num_env_runners, advice.episodes_per_task, advice.limit == "memory"
     if number == 0:
         return [
-            _episode_in_words(speed),
+            *lines,
             f"{'little memory' if is_memory else 'one CPU'}: --num-env-runners 0 is as fast as any",
             f"play side by side: --episodes-per-task {per_task}",
         ]
@@ -147,7 +153,7 @@ def in_words(speed: Speed, advice: Recommendation, num_cpus: float, address: str
     if advice.cpu_share >= _WAITS:
         kind = "it computes"
     room = "the free memory" if is_memory else f"the {num_cpus:g} CPUs"
-    lines = [_episode_in_words(speed), f"{kind}: --num-env-runners {number} for {room}"]
+    lines.append(f"{kind}: --num-env-runners {number} for {room}")
     if address is not None and num_cpus != number:
         # Rounded down, so that all fit.
         lines.append(f"so that they fit: --cpus-per-env-runner {int(1000 * num_cpus / number) / 1000:g}")
@@ -167,6 +173,6 @@ def _episode_in_words(speed: Speed) -> str:
         return f"no episode of random actions ended in {speed.seconds:.0f} s, {speed.steps:,} steps"
     mean = float(np.mean(speed.lengths))
     span = f"{min(speed.lengths):,} to {max(speed.lengths):,}"
-    took = 1000 * mean * speed.seconds / speed.steps
+    took = 1000 * mean * speed.own_seconds / speed.steps
     time = f"{took:,.3g} ms" if took < 1000 else f"{took / 1000:,.3g} s"
     return f"an episode of random actions: {mean:,.1f} steps ({span}), {time}"

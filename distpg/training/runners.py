@@ -66,6 +66,8 @@ def env_runners(
             return automatic_num_env_runners(num_cpus(), len(plan(config, 0)))
 
         number = room() if config.num_env_runners == "auto" else config.num_env_runners
+        for advice in cluster.advice:
+            on_event(advice)
         for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
             on_event(advice)
         for advice in [] if shipment is None else shipment.advice():

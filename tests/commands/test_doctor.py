@@ -30,6 +30,19 @@ def test_the_machine(capsys: pytest.CaptureFixture[str], in_tmp_path: Path) -> N
     assert code == 0
 
 
+def test_a_home_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    code, lines = report_on(capsys)
+    assert (code, lines[-1]) == (
+        0,
+        "warn  no directory of yours to keep what is compiled once (XDG_CACHE_HOME names another one): "
+        "every start takes seconds longer",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "needed", "status", "text"),
     [

@@ -119,6 +119,91 @@ def test_a_directory_whose_name_is_too_long_for_sockets(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+OWN = """
+import os, sys
+import ray  # before distpg, which asks for a token all the same
+import distpg
+from distpg.on_ray.cluster import ray_cluster
+for _ in range(2):
+    with ray_cluster(None):
+        getenv = ray.remote(lambda: os.environ["RAY_AUTH_TOKEN"])
+        print(ray.get_runtime_context().gcs_address, ray.get(getenv.remote()), flush=True)
+        input()
+    assert not any(name.startswith("RAY_AUTH") for name in os.environ)
+"""
+
+
+def test_each_cluster_has_a_token_of_its_own_and_a_home_is_not_needed(tmp_path: Path) -> None:
+    variables = environment(HOME="/dev/null/home", TMPDIR="/tmp")
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "XDG_CACHE_HOME"):
+        del variables[name]
+    started, files, tokens = [sys.executable, "-c", OWN], subprocess.PIPE, set()
+    with subprocess.Popen(started, env=variables, stdin=files, stdout=files, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            address, token = process.stdout.readline().split()
+            friend = connect(address, tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+            assert friend.stdout.startswith("connected with "), friend.stderr
+            commands = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
+            assert token.encode() not in commands
+            tokens.add(token)
+            process.stdin.write("\n")
+            process.stdin.flush()
+    assert process.returncode == 0
+    assert len(tokens) == 2
+    assert all(len(token) == 64 for token in tokens)
+    assert list(tmp_path.iterdir()) == []
+
+
+BUSY = """
+import os, sys
+from pathlib import Path
+from ray._private import services
+from distpg.errors import ClusterError
+from distpg.on_ray import cluster
+
+cluster._PAUSE_S = 0.0
+get_node, late = services.get_node, int(sys.argv[1])
+
+def get_node_late(*args):
+    global late
+    late -= 1
+    if late >= 0:
+        raise Exception("The current node timed out during startup. This could happen because of much.")
+    return get_node(*args)
+
+services.get_node = get_node_late
+try:
+    with cluster.ray_cluster(None) as found:
+        print(*[advice.why for advice in found.advice])
+except ClusterError as error:
+    print(error)
+children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+print([command for child in children if b"ray" in (command := Path("/proc", child, "cmdline").read_bytes())])
+"""
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        (1, ["Ray did not start in time, and did so at the second try: this machine is very busy"]),
+        (
+            2,
+            [
+                "Ray did not start in time, twice: this machine is too busy",
+                "Try again when it has less to do, or --num-env-runners 0, which needs no Ray.",
+            ],
+        ),
+    ],
+)
+def test_a_start_that_takes_too_long_is_tried_once_more(late: int, words: list[str]) -> None:
+    """As where three trainings are started in one moment on two cores."""
+    command = [sys.executable, "-c", BUSY, str(late)]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == [*words, "[]"], result
+
+
 @pytest.fixture
 def address(ray: None) -> str:
     import ray as ray_library
@@ -129,16 +214,18 @@ def address(ray: None) -> str:
 
 
 def connect(address: str, home: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    variables = environment(HOME=str(home), **changes)
-    if "RAY_AUTH_MODE" not in changes:
-        variables.pop("RAY_AUTH_MODE", None)
+    variables = environment(HOME=str(home))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        variables.pop(name, None)
+    variables.update(changes)
     return subprocess.run(
         [sys.executable, "-c", CONNECT, address], env=variables, capture_output=True, text=True, check=False
     )
 
 
 def test_strangers_are_refused(address: str, tmp_path: Path) -> None:
-    friend = connect(address, Path.home(), RAY_AUTH_MODE="token")
+    token = os.environ["RAY_AUTH_TOKEN"]
+    friend = connect(address, tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
     assert friend.stdout.startswith("connected with "), friend.stderr
     stranger = connect(address, tmp_path)
     assert stranger.returncode != 0
@@ -163,7 +250,8 @@ def test_a_stranger_is_told_of_the_token(
     given: dict[str, str], lacks: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from another machine: this one's own token is out of reach."""
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
     options = ("--address", address, "--run-dir", "run")
     with train(*options, cwd=tmp_path, HOME=str(tmp_path), **given) as process:
         output, errors = process.communicate()
@@ -177,12 +265,29 @@ def test_a_stranger_is_told_of_the_token(
 
 
 def test_a_stranger_with_the_token_is_none(address: str, tmp_path: Path) -> None:
-    token = (Path.home() / ".ray/auth_token").read_text(encoding="utf-8")
-    options = ("--address", address, "--max-iterations", "1", "--cpus-per-env-runner", "0.1", "--quiet")
-    variables = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    with train(*options, cwd=tmp_path, **variables) as process:
-        assert process.communicate() == ("", "")
+    """And is told where others may read it."""
+    token = tmp_path / "token"
+    token.write_text(os.environ["RAY_AUTH_TOKEN"])
+    token.chmod(0o644)
+    options = (
+        "--address",
+        address,
+        "--max-iterations",
+        "1",
+        "--cpus-per-env-runner",
+        "0.1",
+        "--run-dir",
+        "run",
+    )
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(token)}
+    with train(*options, cwd=tmp_path, HOME=str(tmp_path), **variables) as process:
+        assert process.communicate()[1] == ""
     assert process.returncode == 0
+    warnings = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
+    why = f"{token} can be read by other users of this machine (mode 0644)"
+    assert [event["hint"].split(": ")[1] for event in warnings if event.get("why") == why] == [
+        f"chmod 600 {token}"
+    ]
 
 
 def test_runners_that_do_not_fit_an_attached_cluster(address: str, tmp_path: Path) -> None:

@@ -98,7 +98,6 @@ def train(module: str, told: Path, cwd: Path, home: Path) -> list[dict[str, str]
     """The run's warnings."""
     import ray
 
-    token = (Path.home() / ".ray/auth_token").read_text(encoding="utf-8")
     told.mkdir()
     options = {
         "env-id": f"{module}:Mine-v0",
@@ -116,7 +115,6 @@ def train(module: str, told: Path, cwd: Path, home: Path) -> list[dict[str, str]
         env={
             **os.environ,
             "HOME": str(home),
-            "RAY_AUTH_TOKEN": token,
             "PYTHONPATH": str(Path(distpg.__file__).parent.parent),
         },
         capture_output=True,

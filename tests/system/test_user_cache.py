@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,3 +31,19 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
     with pytest.raises(RuntimeError, match="home"):
         cache_directory()
+
+
+def test_a_run_does_without_a_home(tmp_path: Path) -> None:
+    """From the first import to the figures, and without a word."""
+    variables = {**os.environ, "HOME": "/dev/null/home"}
+    del variables["XDG_CACHE_HOME"]
+    command = [sys.executable, "-m", "distpg", "train", "--quiet", "--num-env-runners", "0"]
+    result = subprocess.run(
+        [*command, "--max-iterations", "1", "--run-dir", str(tmp_path / "run")],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (tmp_path / "run/learning_curve.png").exists()

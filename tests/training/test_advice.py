@@ -65,6 +65,23 @@ def test_an_environment_with_threads_of_its_own_gets_fewer_runners() -> None:
     assert recommend(threads, num_cpus=8).num_env_runners == 2
 
 
+def test_time_without_a_cpu_is_not_waiting() -> None:
+    """As under a quota of half a CPU, or beside other work."""
+    alone = Speed(steps=1000, seconds=1.0, cpu_seconds=1.0, lengths=(20,) * 50)
+    beside = Speed(steps=1000, seconds=10.0, cpu_seconds=1.0, lengths=(20,) * 50, queued_seconds=9.0)
+    for cpus in (0.5, 1, 2, 8):
+        assert recommend(beside, cpus) == recommend(alone, cpus)
+    assert recommend(beside, 2).cpu_share == pytest.approx(1)
+    first, busy, computes, *_ = in_words(beside, recommend(beside, 2), 2, None)
+    assert first == "an episode of random actions: 20.0 steps (20 to 20), 20 ms"
+    assert busy == "this machine is busy: 90 % of that without a CPU; figures may be off"
+    assert computes.startswith("it computes: ")
+    assert not any("busy: " in line for line in in_words(alone, recommend(alone, 2), 2, None))
+    waits = Speed(steps=2000, seconds=11, cpu_seconds=0.1, lengths=(20,) * 100, queued_seconds=1)
+    assert recommend(waits, 0.5).num_env_runners == 16
+    assert "for the 0.5 CPUs" in in_words(waits, recommend(waits, 0.5), 0.5, None)[1]
+
+
 def test_memory_limits_runners() -> None:
     advice = recommend(WAITS, num_cpus=2, free_bytes=1_500_000_000)
     assert (advice.num_env_runners, advice.limit) == (10, "memory")

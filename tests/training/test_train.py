@@ -169,8 +169,17 @@ def test_an_environment_that_fails_is_reported_with_its_episode(in_tmp_path: Pat
     assert hint.startswith("hint: ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("num_env_runners", ["0", "1"])
+@pytest.mark.parametrize(
+    ("number", "num_env_runners"),
+    [
+        (signal.SIGINT, "0"),
+        (signal.SIGTERM, "0"),
+        (signal.SIGUSR1, "0"),
+        (signal.SIGINT, "1"),
+        (signal.SIGTERM, "1"),
+        (signal.SIGHUP, "1"),
+    ],
+)
 def test_an_interrupted_run_ends_with_130_and_whole_lines(
     in_tmp_path: Path, number: signal.Signals, num_env_runners: str
 ) -> None:
@@ -190,13 +199,17 @@ def test_an_interrupted_run_ends_with_130_and_whole_lines(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         for line in process.stdout:
             if line.startswith("iteration"):
                 break
-        process.send_signal(number)
+        if number == signal.SIGHUP:  # as where a terminal is closed: Ray's processes get it too
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         process.stdout.read()
         assert process.wait() == 130
         error, hint = process.stderr.read().splitlines()
