@@ -25,6 +25,7 @@ from distpg.sampling.failures import failure, first_not_finite
 from distpg.sampling.record import Record
 from distpg.sampling.sampler import TRAINING, Play, Trajectories
 from distpg.system.interrupts import Interrupted
+from distpg.system.surroundings import theirs
 
 _NO_LIMIT = 2**62
 _Lane = tuple[int, Callable[[Any], Any], list[float]]
@@ -95,6 +96,10 @@ class GymnasiumSampler:
         """
         if weights is not None:
             self.load(weights)
+        with theirs():
+            return self._sample(first_episode, num_episodes)
+
+    def _sample(self, first_episode: int, num_episodes: int) -> Trajectories:
         if not self._keeps_envs:
             self.close()
         self._make_envs(num_episodes)
@@ -206,8 +211,9 @@ class GymnasiumSampler:
     def close(self) -> str | None:
         """Release the environments, in a few seconds; what went wrong with the first that did."""
         complaint, deadline = None, time.monotonic() + CLOSE_S
-        while self._envs:
-            env = self._envs.pop()
-            if time.monotonic() < deadline:
-                complaint = close_env(env) or complaint
+        with theirs():
+            while self._envs:
+                env = self._envs.pop()
+                if time.monotonic() < deadline:
+                    complaint = close_env(env) or complaint
         return complaint

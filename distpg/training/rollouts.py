@@ -163,5 +163,8 @@ def started(
         on_event(event)
 
     spec = env_runner_spec(prepared.config, prepared.policy, log_probs, rewards)
-    with env_runners(prepared.config, spec, interrupts, tell, not doubts, run) as (config, group):
+    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (
+        config,
+        group,
+    ):
         yield Rollouts(config, prepared.policy, group, doubts, iteration, earlier)

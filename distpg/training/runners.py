@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from distpg.config.train_config import TrainConfig, automatic_num_env_runners
-from distpg.core.events import OnEvent
+from distpg.core.events import Advice, OnEvent
 from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
+from distpg.environments.contract import FirstLook
 from distpg.on_ray.shipping import shipment_of
 from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup, InProcessEnvRunnerGroup
@@ -19,6 +20,9 @@ from distpg.training.preflight import check_cluster
 
 # A start takes a second of a core, or waits, as long as an environment's own.
 _FEWEST_STARTS, _STARTS_PER_CPU = 4, 2
+# A runner may take so many times as long as the environment took at first: machines are busy, and differ.
+_PATIENCE = 4
+_TRIAL_STEPS, _TRIAL_S = 200, 1.0
 
 
 def plan(config: TrainConfig, iteration: int) -> list[Task]:
@@ -36,6 +40,7 @@ def plan(config: TrainConfig, iteration: int) -> list[Task]:
 def env_runners(
     config: TrainConfig,
     spec: EnvRunnerSpec,
+    look: FirstLook,
     interrupts: Interrupts,
     on_event: OnEvent,
     is_reproducible: bool = True,
@@ -44,6 +49,7 @@ def env_runners(
     """The runners that a configuration asks for, and the configuration with their number.
 
     Args:
+        look: What is known of the time that the environment takes.
         run: Its name in a cluster's metrics; None: it is in none.
     """
     if config.num_env_runners == 0:
@@ -66,18 +72,20 @@ def env_runners(
             return automatic_num_env_runners(num_cpus(), len(plan(config, 0)))
 
         number = room() if config.num_env_runners == "auto" else config.num_env_runners
-        for advice in cluster.advice:
-            on_event(advice)
-        for advice in check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow):
-            on_event(advice)
-        for advice in [] if shipment is None else shipment.advice():
+        rules = _rules(config, look, number, cluster.num_cpus, waits_for_room=not cluster.is_own)
+        for advice in (
+            *cluster.advice,
+            *check_cluster(config, number, cluster.num_cpus, cluster.is_own, cluster.can_grow),
+            *([] if shipment is None else shipment.advice()),
+            *_advice_on_slow(config, rules, look),
+        ):
             on_event(advice)
         follows = config.num_env_runners == "auto" and not cluster.is_own
         group = RayEnvRunnerGroup(
             spec,
-            _rules(config, number, cluster.num_cpus, waits_for_room=not cluster.is_own),
+            rules,
             new_actors(
-                spec,
+                _with_trial(spec, look),
                 cpus_per_env_runner(cluster, number, config.cpus_per_env_runner),
                 has_environment=cluster.is_own,
             ),
@@ -94,16 +102,37 @@ def env_runners(
         yield replace(config, num_env_runners=number), group
 
 
-def _rules(config: TrainConfig, num_env_runners: int, num_cpus: int, waits_for_room: bool) -> Rules:
+def _with_trial(spec: EnvRunnerSpec, look: FirstLook) -> EnvRunnerSpec:
+    """A runner plays for about a second to show that it plays as the others, of what is slow less."""
+    steps, episodes = (
+        max(1, min(_TRIAL_STEPS, int(_TRIAL_S / max(seconds, 1e-9))))
+        for seconds in (look.step_s, look.make_s)
+    )
+    return replace(spec, trial_steps=steps, trial_episodes=episodes)
+
+
+def _rules(
+    config: TrainConfig, look: FirstLook, num_env_runners: int, num_cpus: int, waits_for_room: bool
+) -> Rules:
+    slowest_s = max(look.make_s, look.step_s)
     return Rules(
         num_runners=num_env_runners,
-        silent_after_s=config.sample_timeout_s,
-        start_timeout_s=config.env_start_timeout_s,
+        silent_after_s=max(config.sample_timeout_s, _PATIENCE * slowest_s),
+        start_timeout_s=max(config.env_start_timeout_s, _PATIENCE * (look.make_s + look.step_s)),
         waits_for_room=waits_for_room,
         starts_at_once=max(_FEWEST_STARTS, _STARTS_PER_CPU * num_cpus),
         max_task_retries=config.max_task_retries,
         recycle_after=config.recycle_runner_after,
     )
+
+
+def _advice_on_slow(config: TrainConfig, rules: Rules, look: FirstLook) -> list[Advice]:
+    """What a user should know who wonders why a runner that hangs is found so late."""
+    if rules.silent_after_s == config.sample_timeout_s:
+        return []
+    took = f"{look.make_s:.1f} s to be made and {look.step_s:.1f} s for a step"
+    why = f"{config.env_id} took {took}: a runner counts as hung only after {rules.silent_after_s:.0f} s"
+    return [Advice(why, "A longer --sample-timeout-s is used as it is.")]
 
 
 def _appended(path: str) -> TextIO:
