@@ -126,7 +126,7 @@ import json, os, sys
 os.environ["RAY_AUTH_MODE"] = "token"
 import ray
 quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
-ray.init(num_cpus=2, _node_ip_address="127.0.0.1", **quiet)
+ray.init("local", num_cpus=2, _node_ip_address="127.0.0.1", **quiet)
 import distpg
 env_id = "tests.odd_environments:SetOrder"
 result = distpg.train(distpg.TrainConfig(env_id, num_env_runners=2, max_iterations=3, run_dir=sys.argv[1]))
