@@ -66,8 +66,10 @@ def evaluate(
         EpisodeError: The environment failed.
         StorageError: The video cannot be written.
     """
-    prepared = prepared_run(Path(run))
-    found = find_checkpoint(Path(run), checkpoint)
+    # Absolute before there is an environment, which may change the working directory.
+    path, video = Path(run).absolute(), None if video is None else video.absolute()
+    prepared = prepared_run(path)
+    found = find_checkpoint(path, checkpoint)
     recording = None if video is None else Recording(video)
     spec = env_spec(prepared.config)
     sampler = GymnasiumSampler(

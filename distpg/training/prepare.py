@@ -1,7 +1,7 @@
 """From what a user asked for to what is run: the environment is looked at, and nothing stays ``auto``."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, resolve_config
@@ -45,6 +45,8 @@ def prepare(config: TrainConfig) -> Prepared:
     Raises:
         ConfigError: The environment is not there, or does not suit the policy.
     """
+    if config.record_dispatch is not None:  # absolute: an environment may change the working directory
+        config = replace(config, record_dispatch=str(Path(config.record_dispatch).absolute()))
     if not config.compile_cache:
         do_without_cache()
     spec = env_spec(config)

@@ -82,7 +82,8 @@ def replay(
         ReplayError: The episode is not as recorded.
         StorageError: The video cannot be written.
     """
-    run = Path(run)
+    # Absolute before there is an environment, which may change the working directory.
+    run, video = Path(run).absolute(), None if video is None else video.absolute()
     prepared = prepared_run(run)
     config, spec = prepared.config, env_spec(prepared.config)
     recorded = _recorded(run, config, episode)
