@@ -1,5 +1,6 @@
 """Small environments for the tests; importable by runners as ``tests.odd_environments:Id``."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -225,6 +226,38 @@ class Unscaled(Walk):
         return np.float32(self.size) * super().observe()
 
 
+class ChangesDirectory(Walk):
+    """Goes elsewhere when it is made."""
+
+    def __init__(self, to: str = "/") -> None:
+        os.chdir(to)
+
+
+class FailsToClose(Walk):
+    """Raises when it is closed, once it was stepped."""
+
+    def close(self) -> None:
+        if hasattr(self, "t"):
+            raise ValueError("the licence server is gone")
+
+
+class Interrupts(Walk):
+    """Sends SIGINT at the first step of the episode with that seed, and swallows what it raises."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        self.is_it = seed == self.seed
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> Step:
+        if self.is_it and self.t == 0:
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().step(action)
+
+
 class SurvivesReset(Walk):
     """Counts its resets."""
 
@@ -351,7 +384,8 @@ class Walker(gymnasium.ActionWrapper):
 for env in (
     *(ShortOrLong, OffsetActions, Fails, Spoils, KillsOnce, Deadly, FailsAtSeed, HangsOnce, DiesAtOnce),
     *(Walk, SurvivesReset, PythonRandom, NumpyRandom, SetOrder, OnTheClock, Unseeded),
-    *(Walker, Meddles, Unscaled, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
+    *(Meddles, Unscaled, ChangesDirectory, FailsToClose, Interrupts),
+    *(Walker, Drawn, Unrepeatable, NeverTheSame, Everything, Talks, Slow, EndsItsProcess),
 ):
     gymnasium.register(id=env.__name__, entry_point=env, max_episode_steps=1000)
 

@@ -93,7 +93,8 @@ def run(arguments: list[str]) -> int:
     from distpg.system.streams import own_stdout
     from distpg.training.throughput import as_json, benchmark, sizes_in_words
 
-    plot = Path(options.plot) if options.plot else None
+    # Absolute before there is an environment, which may change the working directory.
+    plot = Path(options.plot).absolute() if options.plot else None
     if plot is not None:
         check_plot_path(plot)
 

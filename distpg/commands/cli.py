@@ -2,12 +2,13 @@
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from distpg.commands.display import one_line
+from distpg.commands.display import as_typed, one_line
 from distpg.errors import ConfigError, DistpgError, in_words, shortened
 from distpg.system.interrupts import Interrupts
 from distpg.system.version import __version__
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 (failed), 2 (wrong input) or 130 (interrupted)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # So that --env-id module:EnvId finds a module of the working directory; last, so that it hides no other.
-    sys.path.append(str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.append(here)
     try:
         # From the first moment on: imports alone take a second, and SIGTERM would end the process silently.
         with Interrupts():
@@ -46,20 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DistpgError as error:
         if "--debug" in arguments:
             raise
-        _report(error.message, error.hint)
+        _report(as_typed(error.message, here), as_typed(error.hint, here))
         return error.exit_code
     except Exception as error:
         if "--debug" in arguments:
             raise
         _report(in_words(error), "This is a defect of distpg; --debug shows where it is.")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         # If it came while code was run from a string (dataclasses do that), CPython remembers it, and would
         # end the process by SIGINT instead of with our exit code. Running any other string makes it forget.
         exec("")
-        kept = "A run keeps everything up to its last completed update: distpg resume RUN."
-        _report("interrupted", kept if arguments[:1] != ["benchmark"] else "Nothing of a benchmark is kept.")
+        _report("interrupted", _after_interruption(arguments, next(iter(error.args), None)))
         return 130
+
+
+def _after_interruption(arguments: Sequence[str], run: str | None) -> str:
+    if run is not None:
+        return f"Everything up to the last completed update is kept. Go on: distpg resume {shlex.quote(run)}"
+    if arguments[:1] == ["benchmark"]:
+        return "Nothing of a benchmark is kept."
+    return "No training had begun, so nothing is lost."
 
 
 def _report(message: str, hint: str) -> None:

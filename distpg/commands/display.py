@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -28,6 +29,7 @@ class PlainDisplay:
     """A line about once a second, for logs and pipes."""
 
     def __init__(self) -> None:
+        self._here = str(Path.cwd())  # of the start, which an environment may change
         self._next_line = 0.0
         self._unprinted: Metrics | None = None
 
@@ -51,7 +53,7 @@ class PlainDisplay:
     def event(self, event: Event) -> None:
         """Something else happened."""
         if not event.is_routine:
-            print(event, flush=True)
+            print(as_typed(str(event), self._here), flush=True)
 
     def _print(self) -> None:
         if (metrics := self._unprinted) is not None:
@@ -72,6 +74,7 @@ class TerminalDisplay:
     def __init__(self) -> None:
         from rich.live import Live
 
+        self._here = str(Path.cwd())
         self._config: TrainConfig | None = None
         self._run: Path | None = None
         self._metrics: Metrics | None = None
@@ -98,7 +101,8 @@ class TerminalDisplay:
     def event(self, event: Event) -> None:
         """Something else happened."""
         if not event.is_routine:
-            self._live.console.print(f"[yellow]{event}[/]", highlight=False)
+            line = as_typed(str(event), self._here)
+            self._live.console.print(line, style="yellow", markup=False, highlight=False)
 
     def _render(self) -> RenderableType:
         from rich.panel import Panel
@@ -183,6 +187,14 @@ def follow(quiet: bool, training: Callable[[Listeners], Result]) -> None:
         f"Weights {result.weights_digest}.\n"
         f"Figures, metrics and result.json are in {result.run_dir}"
     )
+
+
+def as_typed(text: str, here: str) -> str:
+    """The text with paths below the working directory ``here`` as they would be typed there."""
+    if here == "/":
+        return text
+    whole = rf"(?<![\w/.-]){re.escape(here)}(?:/|(?![\w.-]))"
+    return re.sub(whole, lambda found: "" if found[0].endswith("/") else ".", text)
 
 
 def one_line(text: str) -> str:

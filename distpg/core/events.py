@@ -188,6 +188,11 @@ class LogsIncomplete(Event):
     file: str
     iterations: str
 
+    def __str__(self) -> str:
+        """In one line for people."""
+        lost = f"{self.file} has lost what it said of iterations {self.iterations}"
+        return f"logs incomplete: {lost}; training goes on from its checkpoint, figures have a gap"
+
 
 @dataclass(frozen=True)
 class RunResumed(Event):

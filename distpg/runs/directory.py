@@ -1,7 +1,6 @@
 """A run's directory, made once and never overwritten, and the configuration in it."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -13,25 +12,30 @@ from typing import Any
 from distpg.config.files import config_from_mapping
 from distpg.config.train_config import TrainConfig
 from distpg.errors import RunDirectoryError
+from distpg.system.files import make_directories
+from distpg.system.locks import locked
 
 
-def new_run_directory(config: TrainConfig) -> Path:
-    """Make the run's directory; raises RunDirectoryError if it is not empty or cannot be made."""
+def new_run_directory(config: TrainConfig, where: Path) -> Path:
+    """Make the run's directory, ``where`` or, if the configuration names none, a new one in ``where``.
+
+    Raises RunDirectoryError if it is not empty or cannot be made.
+    """
     if config.run_dir is not None:
-        return _make_empty(Path(config.run_dir))
+        return _make_empty(where)
     env = re.sub(r"[^\w.-]+", "-", config.env_id)
     now = datetime.now(timezone.utc)
     # Two runs started in the same second get a number each.
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
-        path = Path("runs") / f"{env}-{config.seed}-{now:%Y%m%dT%H%M%SZ}{suffix}"
+        path = where / f"{env}-{config.seed}-{now:%Y%m%dT%H%M%SZ}{suffix}"
         if not path.exists():
             return _make_empty(path)
-    raise RunDirectoryError("runs/ has 1000 runs of this very second", "Give --run-dir.")
+    raise RunDirectoryError(f"{where} has 1000 runs of this very second", "Give --run-dir.")
 
 
 def _make_empty(path: Path) -> Path:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_directories(path)
         if any(path.iterdir()):
             raise RunDirectoryError(
                 f"{path} has something in it already", "Give another --run-dir; a run is never overwritten."
@@ -49,22 +53,16 @@ def _make_empty(path: Path) -> Path:
 @contextlib.contextmanager
 def exclusive(run: Path) -> Iterator[None]:
     """A lock that ends with the process; raises RunDirectoryError if another has it, or if it is none."""
-    try:
-        descriptor = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise RunDirectoryError(f"{run} is not a directory", "Check the path.") from error
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(run, os.O_RDONLY | os.O_DIRECTORY))
         except BlockingIOError as error:
             raise RunDirectoryError(
                 f"{run} is in use by another process", "Wait until it ends, or interrupt it."
             ) from error
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:
+            raise RunDirectoryError(f"{run} is not a directory", "Check the path.") from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def load_run_config(run: Path) -> TrainConfig:

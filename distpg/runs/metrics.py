@@ -22,6 +22,7 @@ EPISODE_COLUMNS = (
 EPISODE_HEADER = ",".join(EPISODE_COLUMNS) + "\n"
 
 
+@np.errstate(all="ignore")  # which an environment may have changed
 def iteration_metrics(
     batch: EpisodeBatch, gradient: Gradient, progress: Progress, sample_s: float, learn_s: float
 ) -> Metrics:

@@ -40,6 +40,7 @@ class Result:
 
 def write_result(
     run: Path,
+    run_dir: str,
     config: TrainConfig,
     progress: Progress,
     weights_digest: str,
@@ -47,7 +48,10 @@ def write_result(
     train_s: float,
     not_reproducible_because: str | None = None,
 ) -> Result:
-    """Write result.json of a run that ended so; raises StorageError where it cannot be written."""
+    """Write result.json of a run that ended so; raises StorageError where it cannot be written.
+
+    ``run_dir`` is ``run`` as the user wrote it.
+    """
     solved = is_solved(progress, config)
     result = Result(
         solved=solved,
@@ -61,7 +65,7 @@ def write_result(
         not_reproducible_because=not_reproducible_because,
         seed=config.seed,
         versions={"python": python_version(), **{name: installed_version(name) for name in _PACKAGES}},
-        run_dir=str(run),
+        run_dir=run_dir,
     )
     text = json.dumps(asdict(result), indent=2, allow_nan=False) + "\n"
     write_atomically(run / "result.json", text.encode())

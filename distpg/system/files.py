@@ -1,6 +1,7 @@
 """Small files that are seen whole or not at all, and JSON that everybody reads."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -15,6 +16,14 @@ def check_directory_of(path: Path, option: str) -> None:
     """Whether a file that an option names could be there at all (ConfigError: it could not)."""
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent} is not a directory", f"Check the path given to {option}.")
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory and all that is missing above it, for good even if the power is cut (OSError)."""
+    new = list(itertools.takewhile(lambda directory: not directory.exists(), (path, *path.parents)))
+    path.mkdir(parents=True, exist_ok=True)
+    for directory in reversed(new):
+        sync_directory(directory.parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -60,6 +60,11 @@ class Interrupts:
         if is_first and not self._held:
             raise Interrupted
 
+    def check(self) -> None:
+        """Raise Interrupted where a signal came; somebody's bare ``except:`` may have swallowed it then."""
+        if self._received:
+            raise Interrupted
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """A part that is finished first: a signal within it raises at its end."""

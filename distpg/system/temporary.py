@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from distpg.system.locks import locked
+
 _LOCK = ".in-use"
 # Between making a directory and locking it; no process takes so long unless it died there.
 _UNLOCKED_S = 600.0
@@ -23,10 +25,8 @@ def temporary_directory(prefix: str, parent: Path) -> Iterator[Path]:
     """
     _remove_leftovers(prefix, parent)
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    with (path / _LOCK).open("w") as lock:
-        # A file system without locks: nobody can take it for abandoned, nor ever remove it.
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # A file system without locks: nobody can take it for abandoned, nor ever remove it.
+    with locked(path / _LOCK, os.O_WRONLY | os.O_CREAT):
         try:
             yield path
         finally:

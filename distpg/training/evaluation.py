@@ -68,8 +68,10 @@ def evaluate(
         CheckpointError: There is no such checkpoint, or it is damaged.
         EpisodeError: The environment failed.
     """
-    prepared = prepared_run(Path(run))
-    found = find_checkpoint(Path(run), checkpoint)
+    # Absolute before there is an environment, which may change the working directory.
+    path, video = Path(run).absolute(), None if video is None else video.absolute()
+    prepared = prepared_run(path)
+    found = find_checkpoint(path, checkpoint)
     recording = None if video is None else Recording(video)
     spec = env_spec(prepared.config)
     sampler = GymnasiumSampler(

@@ -41,6 +41,7 @@ def load_policy(run: str | Path, checkpoint: str = "last") -> Policy:
         RunDirectoryError: This is not a run directory.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
-    prepared = prepared_run(Path(run))
-    weights = find_checkpoint(Path(run), checkpoint).learner.weights
+    path = Path(run).absolute()
+    prepared = prepared_run(path)
+    weights = find_checkpoint(path, checkpoint).learner.weights
     return Policy(prepared.policy, weights, prepared.env.first_action)

@@ -3,7 +3,7 @@
 import itertools
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, resolve_config
@@ -54,6 +54,8 @@ def prepare(config: TrainConfig) -> Prepared:
         ConfigError: The environment is not there, does not suit the policy or keep to Gymnasium's interface,
             takes too long, or would not be there for runners.
     """
+    if config.record_dispatch is not None:  # absolute: an environment may change the working directory
+        config = replace(config, record_dispatch=str(Path(config.record_dispatch).absolute()))
     if not config.compile_cache:
         do_without_cache()
     spec = env_spec(config)

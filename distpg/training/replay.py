@@ -83,7 +83,8 @@ def replay(
         EpisodeError: The environment fails in the episode's task, as it did in the run.
         ReplayError: The episode is not as recorded.
     """
-    run = Path(run)
+    # Absolute before there is an environment, which may change the working directory.
+    run, video = Path(run).absolute(), None if video is None else video.absolute()
     prepared = prepared_run(run)
     config, spec = prepared.config, env_spec(prepared.config)
     recorded = _recorded(run, config, episode)

@@ -37,7 +37,8 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         DistpgError: Training failed.
         KeyboardInterrupt: As :func:`distpg.train`.
     """
-    run, listeners = Path(run), listeners or Listeners()
+    given, listeners = Path(run), listeners or Listeners()
+    run = given.absolute()
     before = load_run_config(run)
     check_resumable(before, replace(before, **changes))
     prepared = prepare(replace(before, **changes))
@@ -56,12 +57,12 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
                 events.append(NotReproducible(why))
         result = read_result(run)
         if is_finished(progress, config) and result is not None:
-            to_go_on = _to_go_on(run, before, config, progress)
+            to_go_on = _to_go_on(given, before, config, progress)
             listeners.on_event(RunFinishedAlready(progress.iterations, to_go_on))
             return result
         events.append(RunResumed(progress.iterations))
         events += mend_logs(run, progress, config.episodes_per_iteration)
-        return train_on(run, prepared, clock, listeners, events, checkpoint)
+        return train_on(run, given, prepared, clock, listeners, events, checkpoint)
 
 
 def _to_go_on(run: Path, before: TrainConfig, config: TrainConfig, progress: Progress) -> str:

@@ -1,7 +1,7 @@
 """Collection for any learner: whole episodes, each exactly once, in order, at any number of runners."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
@@ -26,6 +26,7 @@ class Rollouts:
             it grows while they are played.
         iteration: The first one to collect.
         earlier: The weights of updates before it that are still to be played with, oldest first.
+        check_interrupts: Raises KeyboardInterrupt where an environment swallowed it.
 
     Attributes:
         config: As resolved, with the number of runners.
@@ -40,8 +41,10 @@ class Rollouts:
         doubts: Sequence[str] = (),
         iteration: int = 0,
         earlier: Sequence[Weights] = (),
+        check_interrupts: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        self._check_interrupts = check_interrupts
         self.policy = policy
         self.group = group
         self._doubts = doubts
@@ -94,6 +97,7 @@ class Rollouts:
             for outdated in [number for number in self._weights if number < needed]:
                 del self._weights[outdated]
         batch = self.group.collect(self._tickets.pop(0))
+        self._check_interrupts()
         self._iteration += 1
         return batch
 
@@ -163,8 +167,5 @@ def started(
         on_event(event)
 
     spec = env_runner_spec(prepared.config, prepared.policy, log_probs, rewards)
-    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (
-        config,
-        group,
-    ):
-        yield Rollouts(config, prepared.policy, group, doubts, iteration, earlier)
+    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (now, group):
+        yield Rollouts(now, prepared.policy, group, doubts, iteration, earlier, interrupts.check)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import EpisodeFailed, Event, OnEvent
+from distpg.core.events import Advice, EpisodeFailed, Event, OnEvent
 from distpg.core.policies import weights_digest
 from distpg.core.seeding import environment_seed
-from distpg.errors import DivergenceError, EpisodeError, StorageError
+from distpg.errors import DivergenceError, EpisodeError, StorageError, in_words
 from distpg.learning.learner import Gradient, Learner
 from distpg.learning.optimisers import learning_rate
 from distpg.learning.stagnation import Watch
@@ -24,7 +24,7 @@ from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
-from distpg.system.interrupts import Interrupts
+from distpg.system.interrupts import Interrupted, Interrupts
 from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
@@ -49,58 +49,64 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> Result:
         KeyboardInterrupt: SIGINT or SIGTERM; the state after the last completed update is on disk.
     """
     clock = Clock()
+    # Absolute before there is an environment, which may change the working directory.
+    where = Path(config.run_dir or "runs").absolute()
     prepared = prepare(config)
-    check_before_start(prepared.config)
-    run = new_run_directory(prepared.config)
+    check_before_start(prepared.config, where)
+    run = new_run_directory(prepared.config, where)
+    given = Path(config.run_dir or Path("runs", run.name))
     with exclusive(run):
-        return train_on(run, prepared, clock, listeners or Listeners(), prepared.events)
+        return train_on(run, given, prepared, clock, listeners or Listeners(), prepared.events)
 
 
 def train_on(
     run: Path,
+    given: Path,
     prepared: Prepared,
     clock: Clock,
     listeners: Listeners,
     events: Sequence[Event],
     checkpoint: Checkpoint | None = None,
 ) -> Result:
-    """Train from where the run stands to its end, and write what a finished run has."""
+    """Train from where the run stands to its end, and write what a finished run has.
+
+    ``run`` is absolute, and ``given`` as the user wrote it.
+    """
     config = prepared.config
     _write_config(run, config)
     learner, progress = Learner(config, prepared.policy), Progress()
     if checkpoint is not None:
         learner.restore(checkpoint.learner)
         progress = checkpoint.progress
-    with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts())
+    with _interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
         tell = EventLog(run, listeners.on_event)
         for event in events:
             tell(event)
         why_not = why_not_reproducible(run)
         saved = None if checkpoint is None else progress.iterations
-        recorder = stack.enter_context(Recorder(run, config, platform_of(prepared.policy), clock, saved))
-        with interrupts.held():
-            recorder.checkpoint(learner, progress)
-        if not is_finished(progress, config):
-            earlier = learner.earlier_weights
-            runners = stack.enter_context(
-                started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
-            )
-            _write_config(run, runners.config)
-            listeners.on_start(runners.config, run)
-            clock.training_begins()
-            with (
-                _last_update_kept(recorder, learner, progress, interrupts),
-                _failure_named(run, config, tell),
-            ):
-                for metrics in iterate(config, learner, runners, progress, recorder, interrupts, tell):
-                    listeners.on_iteration(metrics)
-                with interrupts.held():
-                    recorder.checkpoint(learner, progress)
-            why_not = runners.why_not_reproducible
-    digest = weights_digest(learner.weights)
-    result = write_result(run, config, progress, digest, clock.wall_s, clock.train_s, why_not)
-    plot_run(run)
+        with Recorder(run, config, platform_of(prepared.policy), clock, saved) as recorder:
+            with interrupts.held():
+                recorder.checkpoint(learner, progress)
+            if not is_finished(progress, config):
+                earlier = learner.earlier_weights
+                begun = started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
+                runners = closed_last.enter_context(_closed_whatever(begun, tell))
+                _write_config(run, runners.config)
+                listeners.on_start(runners.config, given)
+                clock.training_begins()
+                with (
+                    _last_update_kept(recorder, learner, progress, interrupts),
+                    _failure_named(given, config, tell),
+                ):
+                    for metrics in iterate(config, learner, runners, progress, recorder, interrupts, tell):
+                        listeners.on_iteration(metrics)
+                    with interrupts.held():
+                        recorder.checkpoint(learner, progress)
+                why_not = runners.why_not_reproducible
+        digest = weights_digest(learner.weights)
+        times = clock.wall_s, clock.train_s
+        result = write_result(run, str(given), config, progress, digest, *times, why_not)
+        plot_run(run)
     return result
 
 
@@ -150,6 +156,35 @@ def learn(
         "weights_digest": weights_digest(learner.weights),
     }
     return metrics, gradient
+
+
+@contextlib.contextmanager
+def _interruption_names(run: Path) -> Iterator[None]:
+    """A KeyboardInterrupt has the run that it interrupts as its argument."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.args = (str(run),)
+        raise
+
+
+@contextlib.contextmanager
+def _closed_whatever(
+    runners: contextlib.AbstractContextManager[Rollouts], tell: OnEvent
+) -> Iterator[Rollouts]:
+    """Runners for a while; what an environment raises when it is closed is said, and ends nothing."""
+    stack = contextlib.ExitStack()
+    begun = stack.enter_context(runners)
+    try:
+        yield begun
+    finally:
+        try:
+            stack.close()
+        except Interrupted:
+            raise
+        except BaseException as fault:
+            why = f"what played the episodes could not be closed: {in_words(fault)}"
+            tell(Advice(why, "The files of the run are as they should be."))
 
 
 @contextlib.contextmanager

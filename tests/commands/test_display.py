@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from distpg.commands.display import PlainDisplay, TerminalDisplay, sparkline
+from distpg.commands.display import PlainDisplay, TerminalDisplay, as_typed, sparkline
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import EnvRunnerDied
 
@@ -62,3 +62,16 @@ def test_sparkline() -> None:
     assert sparkline([5.0], 10) == "▁"
     assert sparkline([float(n) for n in range(8)], 8) == "▁▂▃▄▅▆▇█"
     assert len(sparkline([float(n) for n in range(1000)], 24)) == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "shown"),
+    [
+        ("cannot write /a/b/runs/x: full", "/a/b", "cannot write runs/x: full"),
+        ("/a/b is not a run directory", "/a/b", ". is not a run directory"),
+        ("/a/bc/x, /z/a/b/x and ../a/b/x", "/a/b", "/a/bc/x, /z/a/b/x and ../a/b/x"),
+        ("/x and ray://127.0.0.1:1", "/", "/x and ray://127.0.0.1:1"),
+    ],
+)
+def test_paths_are_shown_as_they_would_be_typed(text: str, here: str, shown: str) -> None:
+    assert as_typed(text, here) == shown
