@@ -154,6 +154,8 @@ class GymnasiumSampler:
                 raise self._failure(error, first_episode + lane, row - int(starts[lane]))
 
     def _failure(self, error: Exception, episode: int, t: int) -> DistpgError:
+        if isinstance(error, DistpgError):
+            return error
         if isinstance(error, gymnasium.error.DependencyNotInstalled):
             # Environments import what draws them when they are first drawn.
             return EnvironmentIdError(
