@@ -556,7 +556,28 @@ class Large(Walk):
         return 1000.0
 
 
+class WindowDraws(ShortOrLong):
+    """Has no window to draw, or fails beside it, where it is to have one."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human"], "render_fps": 25}
+
+    def __init__(self, where: str, render_mode: str | None = None) -> None:
+        self.where, self.render_mode = where, render_mode
+
+    def step(self, action: int) -> Step:
+        if self.render_mode == "human":
+            self._render_frame() if self.where == "render" else self.fail()
+        return super().step(action)
+
+    def _render_frame(self) -> None:
+        self.fail()
+
+    def fail(self) -> None:
+        raise RuntimeError("No available video device")
+
+
 for env in (
+    WindowDraws,
     TalksNatively,
     Large,
     Gives,

@@ -1,6 +1,9 @@
 """An episode as a moving picture."""
 
+import contextlib
 import io
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +179,33 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _draw(self) -> None:
         if self._resets == 1:
             self._recording.draw(self.env, self._env_id)
+
+
+class Shown(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that draws its own window as it is reset and stepped; a fault of that is no episode's.
+
+    Its calls raise RenderError where that comes from a function named after rendering.
+    """
+
+    def __init__(self, env: Env, env_id: str) -> None:
+        super().__init__(env)
+        self._env_id = env_id
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """As the environment's own."""
+        with self._drawing():
+            return super().reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As the environment's own."""
+        with self._drawing():
+            return super().step(action)
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if any("render" in frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)):
+                raise cannot_draw(self._env_id, error) from error
+            raise

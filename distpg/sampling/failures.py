@@ -15,6 +15,8 @@ _ACTIONS_ARE_INTS = "Actions are Python integers here: the environment may call 
 
 def failure(env_id: str, error: BaseException, episode: int, t: int, reset_seed: int) -> DistpgError:
     """What to say of an exception in step ``t`` of an episode."""
+    if isinstance(error, DistpgError):
+        return error
     cause = in_words(error)
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         # Environments import what draws them when they are first drawn.

@@ -44,11 +44,14 @@ class Prepared:
         return next((event.why_not for event in self.events if event.why_not is not None), None)
 
 
-def prepare(config: TrainConfig) -> Prepared:
+def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
     """Look at the environment, and decide what the configuration leaves open.
 
     It is made and plays a few steps in this process, before anything is started. Whether it is reproducible
     is checked only where ``env_reuse`` is ``auto``, so never again for a run that has begun.
+
+    Args:
+        look: What was seen of the same environment already.
 
     Raises:
         ConfigError: The environment is not there, does not suit the policy or keep to Gymnasium's interface,
@@ -59,7 +62,7 @@ def prepare(config: TrainConfig) -> Prepared:
     if not config.compile_cache:
         do_without_cache()
     spec = env_spec(config)
-    look = first_look(spec, config.env_start_timeout_s)
+    look = look or first_look(spec, config.env_start_timeout_s)
     env = look.info
     policy = policy_spec(config, env.observation_size, env.num_actions)
     verdict = _verdict(config, look)

@@ -13,7 +13,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
 from distpg.environments.envs import Env, env_spec, make_env
-from distpg.environments.video import Recording
+from distpg.environments.video import Recording, Shown
 from distpg.errors import ConfigError, DistpgError, ReplayError
 from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import check_same_options, newest_checkpoint
@@ -82,6 +82,7 @@ def replay(
         ConfigError: The run has not played this episode.
         EpisodeError: The environment fails in the episode's task, as it did in the run.
         ReplayError: The episode is not as recorded.
+        RenderError: The window cannot be drawn.
     """
     # Absolute before there is an environment, which may change the working directory.
     run, video = Path(run).absolute(), None if video is None else video.absolute()
@@ -99,7 +100,7 @@ def replay(
             return make_env(spec)
         if recording is not None:
             return recording.watch(spec)
-        return make_env(spec, render_mode="human" if render else None)
+        return Shown(make_env(spec, render_mode="human"), spec.env_id) if render else make_env(spec)
 
     sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
     with contextlib.closing(sampler):

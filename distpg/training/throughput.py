@@ -196,8 +196,9 @@ def benchmark(
     first = prepare(configs[0])
     for event in first.events:
         on_event(event)
-    # The environment's verdict holds for all.
-    others = [prepare(replace(config, env_reuse=first.config.env_reuse)) for config in configs[1:]]
+    # The environment's verdict holds for all, and so does what was seen of it.
+    reuse = first.config.env_reuse
+    others = [prepare(replace(config, env_reuse=reuse), first.look) for config in configs[1:]]
     check_before_start(first.config)
     longest_lag = max(config.policy_lag for config in configs)
     rounds: dict[int, tuple[int, int]] = {}  # by size: iterations of the warm-up, and of a repetition

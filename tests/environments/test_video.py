@@ -117,3 +117,20 @@ def test_pictures_that_change_their_size_and_only_one(in_tmp_path: Path) -> None
         recording.save()
         with Image.open(name) as video:
             assert getattr(video, "n_frames", 1) == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "words"),
+    [
+        ("render", 1, "WindowDraws cannot be drawn: RuntimeError: No available video device"),
+        ("move", 1, "WindowDraws failed in episode 0, step 0: RuntimeError: No available video device"),
+    ],
+)
+def test_a_window_that_cannot_be_drawn(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, code: int, words: str
+) -> None:
+    options = {"num_env_runners": 0, "max_iterations": 1, "env_reuse": "always"}
+    kwargs = {"where": where}
+    distpg.train(TrainConfig(env_id=f"{ODD}:WindowDraws", env_kwargs=kwargs, run_dir="run", **options))
+    assert main(["replay", "run", "--episode", "0", "--render"]) == code
+    assert words in capsys.readouterr().err
