@@ -28,8 +28,8 @@ class Interrupts:
 
     Handlers are installed explicitly: a process started in the background of a shell script has SIGINT
     ignored, and Python raises nothing for the others. SIGHUP and SIGUSR1 are left alone where they are
-    ignored (nohup) or the caller handles them. Other threads than the main one cannot install handlers; there this
-    does nothing.
+    ignored (nohup) or the caller handles them. Other threads than the main one cannot install handlers; there
+    this does nothing.
     """
 
     def __init__(self) -> None:
