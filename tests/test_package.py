@@ -1,4 +1,4 @@
-"""What is built of this repository: a wheel of the package alone, a source distribution that can test itself."""
+"""What is built of this repository: a wheel of the package alone, and a source distribution with its tests."""
 
 import subprocess
 import tarfile
