@@ -20,7 +20,7 @@ ELSEWHERE = {
 
 
 def commands() -> list[str]:
-    """The lines of the documents' blocks, without comments; drawings are indented, programs have a language."""
+    """What the documents' blocks say to type. Drawings are indented, and programs have a language."""
     found = []
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is built of this repository: a wheel of the package alone, and a source distribution with its tests."""
+"""What is built of this repository: a wheel of the package alone, a source distribution with its tests."""
 
 import subprocess
 import tarfile
