@@ -23,12 +23,21 @@ from distpg.environments.sleep_env import SleepEnv
 class ChaosCartPole(CartPoleEnv):
     """CartPole-v1, but for an exception at the first reset that finds the file ``order``.
 
-    Never twice in one episode: twice is what a defect of the environment does, and ends a run.
+    Never twice in one episode: twice is what a defect of the environment does, and ends a run. With a
+    ``slow_seed`` it takes 1 to 3 s to make, and 0.05 to 0.5 s for a step now and then.
     """
 
-    def __init__(self, order: str, **kwargs: Any) -> None:
+    def __init__(self, order: str, slow_seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._order = order
+        self._slow = None if slow_seed is None else random.Random(slow_seed)
+        if self._slow is not None:
+            time.sleep(self._slow.uniform(1, 3))
+
+    def step(self, action: Any) -> Any:
+        if self._slow is not None and self._slow.random() < 0.002:
+            time.sleep(self._slow.uniform(0.05, 0.5))
+        return super().step(action)
 
     def reset(self, *, seed: int | None = None, **kwargs: Any) -> Any:
         failed = Path(f"{self._order}.{seed}")

@@ -22,9 +22,14 @@ from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
 from distpg.sampling.group import EnvRunnerGroup
 
 
-def start_distpg(*arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
-    """A command of distpg in a session of its own: no signal to this process reaches it."""
-    command = [sys.executable, "-m", "distpg", *arguments, "--quiet"]
+def start_distpg(*arguments: str, program: str | None = None, **popen: Any) -> subprocess.Popen[bytes]:
+    """A command of distpg in a session of its own: no signal to this process reaches it.
+
+    Args:
+        program: In Python, what runs it instead of ``distpg`` itself.
+    """
+    start = ["-m", "distpg"] if program is None else ["-c", program]
+    command = [sys.executable, *start, *arguments, "--quiet"]
     return subprocess.Popen(command, start_new_session=True, **popen)
 
 

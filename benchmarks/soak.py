@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks.chaos import Chaos
 from benchmarks.common import digests, metrics, start_distpg
 from distpg.dispatch.flight_recorder import differences
+
+Process = subprocess.Popen[bytes]
 
 # Without a baseline every iteration has something to learn, also at the top.
 OPTIONS = [
@@ -25,18 +29,29 @@ OPTIONS = [
 ]
 
 
-def start(run: Path, order: Path, *options: str) -> subprocess.Popen[bytes]:
-    kwargs = json.dumps({"order": str(order)})
-    return start_distpg("train", "--run-dir", str(run), *OPTIONS, "--env-kwargs", kwargs, *options)
+# A caller's own Ray.
+CALLER = """
+import logging, os, sys
+import ray
+ray.init(address=os.environ["SOAK_ADDRESS"], logging_level=logging.CRITICAL, log_to_driver=False)
+from distpg.commands.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def start(run: Path, kwargs: dict[str, Any], *options: str, program: str | None = None) -> Process:
+    given = json.dumps(kwargs)
+    arguments = ["train", "--run-dir", str(run), *OPTIONS, "--env-kwargs", given, *options]
+    return start_distpg(*arguments, program=program)
+
+
+def stop(process: Process) -> None:
     process.send_signal(signal.SIGINT)
     if process.wait() != 130:
         raise SystemExit(f"training ended with exit code {process.returncode}")
 
 
-def wait_for_iteration(run: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_iteration(run: Path, process: Process) -> None:
     while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_bytes().endswith(b"\n"):
         if process.poll() is not None:
             raise SystemExit("training did not start")
@@ -66,62 +81,97 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory() as directory:
-        calm, stormy, again = (Path(directory, name) for name in ("calm", "stormy", "again"))
-        order = Path(directory, "order")
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20}
-        )
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        runners = [
-            *("--address", cluster.address, "--num-env-runners", str(options.num_env_runners)),
-            *("--cpus-per-env-runner", "0.5", "--sample-timeout-s", "3"),
-        ]
-        process = start(calm, order, *runners)
-        wait_for_iteration(calm, process)
-        time.sleep(options.calm_seconds)
-        stop(process)
-        recording = Path(directory, "dispatch.jsonl")
-        process = start(stormy, order, *runners, "--record-dispatch", str(recording))
-        wait_for_iteration(stormy, process)
+        sys.exit(0 if soak(Path(directory), options, Cluster) else 1)
+
+
+class Phase(NamedTuple):
+    """A part of the storm, and a run: in a caller's own Ray or by --address, of a slow environment or not."""
+
+    is_callers: bool
+    is_slow: bool
+
+    def __str__(self) -> str:
+        where = "a caller's own Ray" if self.is_callers else "--address"
+        return f"{where}, {'slow' if self.is_slow else 'quick'} environment"
+
+
+def phases_of(minutes: float, rng: random.Random) -> list[Phase]:
+    """Of about five minutes each; of two in a row one is in a caller's Ray, and one is slow."""
+    found: list[Phase] = []
+    while len(found) < 2 or 5 * len(found) < minutes:
+        callers, slow = rng.random() < 0.5, rng.random() < 0.5
+        found += [Phase(callers, slow), Phase(not callers, not slow)]
+    return found
+
+
+def soak(directory: Path, options: argparse.Namespace, new_cluster: Any) -> bool:
+    """Whether no digest and no command of the dispatcher differs."""
+    order, calm, again = (directory / name for name in ("order", "calm", "again"))
+    cluster = new_cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    )
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    os.environ["SOAK_ADDRESS"] = cluster.address
+    attached = ("--address", cluster.address)
+    runners = [
+        *("--num-env-runners", str(options.num_env_runners), "--cpus-per-env-runner", "0.5"),
+        *("--sample-timeout-s", "3"),
+    ]
+    process = start(calm, {"order": str(order)}, *runners, *attached)
+    wait_for_iteration(calm, process)
+    time.sleep(options.calm_seconds)
+    stop(process)
+    chaos = Chaos(cluster, order, options.seconds_per_fault, options.seed)
+    phases = phases_of(options.minutes, random.Random(options.seed))
+    stormy, seconds = [directory / f"stormy-{number}" for number in range(len(phases))], []
+    for run, phase in zip(stormy, phases, strict=True):
+        kwargs = {"order": str(order)} | ({"slow_seed": options.seed} if phase.is_slow else {})
+        where = () if phase.is_callers else attached
+        recording = ("--record-dispatch", str(run.with_suffix(".jsonl")))
+        program = CALLER if phase.is_callers else None
+        process = start(run, kwargs, *runners, *where, *recording, program=program)
+        wait_for_iteration(run, process)
         began = time.monotonic()
-        chaos = Chaos(cluster, order, options.seconds_per_fault, options.seed)
-        chaos.rage(60 * options.minutes, lambda: process.poll() is None)
-        stormy_s = time.monotonic() - began
+        chaos.rage(60 * options.minutes / len(phases), lambda process=process: process.poll() is None)
+        seconds.append(time.monotonic() - began)
         stop(process)
-        cluster.shutdown()
         order.unlink(missing_ok=True)
-        report(chaos, calm, stormy, stormy_s, options.minutes)
-        found = list(differences(recording))
-        same = not any(found)
-        print(f"flight recording: {len(found)} reports, commands {'equal' if same else 'DIFFERENT'}")
-        disturbed = digests(stormy)
-        print(f"playing the same {len(disturbed)} iterations again, undisturbed ...", flush=True)
-        start(again, order, "--num-env-runners", "0", "--max-iterations", str(len(disturbed))).wait()
-        equal = disturbed == digests(again)
-        print(
-            f"digests of all {len(disturbed)} iterations ({len(set(disturbed))} different ones): "
-            f"{'equal' if equal else 'DIFFERENT'}"
-        )
-    sys.exit(0 if equal and same else 1)
+    cluster.shutdown()
+    report(chaos, calm, dict(zip(stormy, seconds, strict=True)), phases, options.minutes)
+    found = [difference for run in stormy for difference in differences(run.with_suffix(".jsonl"))]
+    same = not any(found)
+    print(f"flight recording: {len(found)} reports, commands {'equal' if same else 'DIFFERENT'}")
+    disturbed = [digests(run) for run in stormy]
+    longest = max(map(len, disturbed))
+    print(f"playing the same {longest} iterations again, undisturbed ...", flush=True)
+    start(again, {"order": str(order)}, "--num-env-runners", "0", "--max-iterations", str(longest)).wait()
+    undisturbed = digests(again)
+    equal = all(lines == undisturbed[: len(lines)] for lines in disturbed)
+    print(
+        f"digests of all {sum(map(len, disturbed))} iterations ({len(set(undisturbed))} different ones): "
+        f"{'equal' if equal else 'DIFFERENT'}"
+    )
+    return equal and same
 
 
-def report(chaos: Chaos, calm: Path, stormy: Path, stormy_s: float, minutes: float) -> None:
+def report(chaos: Chaos, calm: Path, stormy: dict[Path, float], phases: list[Phase], minutes: float) -> None:
     print(f"{sum(chaos.faults.values())} faults in {minutes:g} minutes:")
     for name, count in sorted(chaos.faults.items()):
         print(f"  {name:<32}{count:>6}")
     print("what distpg noticed and did:")
-    events = [json.loads(line)["event"] for line in (stormy / "events.jsonl").read_text().splitlines()]
-    for name, count in sorted(Counter(events).items()):
+    lines = [line for run in stormy for line in (run / "events.jsonl").read_text().splitlines()]
+    for name, count in sorted(Counter(json.loads(line)["event"] for line in lines).items()):
         print(f"  {name:<32}{count:>6}")
-    storm = steps_per_s(stormy, stormy_s)
     peace = steps_per_s(calm, metrics(calm)[-1]["time_total_s"])
-    longest, usual = (max(line["time_sample_s"] for line in metrics(run)) for run in (stormy, calm))
-    print(
-        f"steps/s: {storm:,.0f} under faults, {peace:,.0f} undisturbed "
-        f"({100 * (1 - storm / peace):.0f} % lost); "
-        f"longest iteration {longest:.1f} s, undisturbed {usual:.1f} s"
-    )
+    usual = max(line["time_sample_s"] for line in metrics(calm))
+    for (run, seconds), phase in zip(stormy.items(), phases, strict=True):
+        storm, longest = steps_per_s(run, seconds), max(line["time_sample_s"] for line in metrics(run))
+        print(
+            f"steps/s: {storm:,.0f} under faults ({phase}), {peace:,.0f} undisturbed "
+            f"({100 * (1 - storm / peace):.0f} % lost); "
+            f"longest iteration {longest:.1f} s, undisturbed {usual:.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """What the documents say that can be checked against the code and the tree."""
 
+import contextlib
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import distpg
+from distpg.commands.cli import main
 from distpg.core.events import EVENTS, Event
+from tests.documents import DOCUMENTS, ELSEWHERE, ROOT, commands, is_elsewhere, mentions
 from tests.test_house import WINGS
-
-ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Written elsewhere at the same time; the set is empty once it is there.
 
 
 def text_of(name: str) -> str:
@@ -52,3 +53,44 @@ def test_what_is_linked_or_named_is_there(document: Path) -> None:
     assert not missing
     benchmarks = re.findall(r"`scripts/bench ([a-z_]+)", text)
     assert {f"{name}.py" for name in benchmarks} <= {path.name for path in (ROOT / "benchmarks").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("documents") / "run"
+    config = distpg.TrainConfig(num_env_runners=0, stop_return=None, max_iterations=5, run_dir=str(path))
+    distpg.train(config)
+    return path
+
+
+# What is left of the blocks trains until solved, or measures for long: scripts/test-documents.
+QUICK = [
+    command
+    for command in commands()
+    if command.startswith(("distpg evaluate", "distpg replay", "distpg doctor", "distpg plot"))
+]
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_commands_do_as_they_stand(command: str, run: Path, in_tmp_path: Path) -> None:
+    words = shlex.split(command.replace("RUN", str(run)))
+    assert main(words[1:]) == 0
+    assert [path.name for path in in_tmp_path.iterdir()] == [word for word in words if word.endswith(".gif")]
+
+
+def test_each_command_is_tested_somewhere() -> None:
+    assert len(QUICK) == 3
+    for beginning in ELSEWHERE:
+        assert any(f"{command} ".startswith(beginning) for command in commands()), beginning
+    typed = [command for command in commands() if not is_elsewhere(command)]
+    assert all(re.match(r"(scripts/|distpg |\. )", command) for command in typed), typed
+
+
+@pytest.mark.parametrize("command", {c for c in (*commands(), *mentions()) if c.startswith("distpg ")})
+def test_options_are_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *words = shlex.split(command.replace("…", "").replace("...", ""))[1:]
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+    shown = capsys.readouterr().out
+    options = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert options <= set(re.findall(r"--[a-z-]+", shown)), shown
