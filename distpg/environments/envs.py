@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import time
 import warnings
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -110,6 +111,16 @@ def close_env(env: Env) -> str | None:
         name = env.spec.id if env.spec else type(env).__name__
         return f"{name} could not be closed: {in_words(error)}"
     return None
+
+
+def close_all(envs: list[Env]) -> str | None:
+    """Close environments, all within a few seconds; what went wrong with one of them. None is left."""
+    complaint, deadline = None, time.monotonic() + CLOSE_S
+    while envs:
+        env = envs.pop()
+        if time.monotonic() < deadline:
+            complaint = close_env(env) or complaint
+    return complaint
 
 
 def _cannot_make(spec: EnvSpec, error: BaseException) -> EnvironmentIdError:

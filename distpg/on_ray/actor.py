@@ -1,7 +1,6 @@
 """The Ray actor that wraps an EnvRunner; calls and answers travel as bytes."""
 
 import faulthandler
-import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -9,13 +8,12 @@ from typing import Any
 
 import ray
 
+from distpg.on_ray.encoding import decode, encode
 from distpg.on_ray.introduction import Introduction, introduce
 from distpg.on_ray.side_channel import SideChannel
-from distpg.sampling.env_runner import Answer, EnvRunner, EnvRunnerSpec
-from distpg.sampling.gymnasium_sampler import StoppedError
+from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
+from distpg.sampling.failures import StoppedError
 from distpg.system.numerics import runner_environment
-
-_PICKLE = pickle.HIGHEST_PROTOCOL
 
 
 class RayEnvRunner:
@@ -65,10 +63,10 @@ class RayEnvRunner:
             return b""
         self._busy_since = time.monotonic()
         if number != self._loaded:
-            self._runner.load(pickle.loads(ray.get(weights[0]) if isinstance(weights, list) else weights))
+            self._runner.load(decode(ray.get(weights[0]) if isinstance(weights, list) else weights))
             self._loaded = number
         try:
-            return encode(self._runner.answer(pickle.loads(tasks)))
+            return encode(self._runner.answer(decode(tasks)))
         except StoppedError:
             return b""
         finally:
@@ -105,14 +103,3 @@ def new_actors(
         options["runtime_env"] = {"env_vars": runner_environment()}
     remote = ray.remote(**options)(actor_class)
     return lambda number, channel: remote.remote(spec, number, channel)
-
-
-def encode(value: object) -> bytes:
-    """What travels between this process and runners that it started."""
-    return pickle.dumps(value, _PICKLE)
-
-
-def decode_answer(answer: bytes) -> Answer:
-    """The answer of a runner that this process started."""
-    decoded: Answer = pickle.loads(answer)
-    return decoded

@@ -19,20 +19,18 @@ from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.flight_recorder import Handle, recorded
 from distpg.errors import DistpgError, EpisodeError
 from distpg.on_ray import faults
-from distpg.on_ray.actor import decode_answer, encode
 from distpg.on_ray.admission import Admission
+from distpg.on_ray.encoding import decode
 from distpg.on_ray.farewell import Retired, close_actors
 from distpg.on_ray.introduction import Introduction
 from distpg.on_ray.metrics import RayMetrics
 from distpg.on_ray.remote_runner import RemoteRunner
+from distpg.on_ray.shared_weights import SharedWeights
 from distpg.on_ray.side_channel import SideChannel
-from distpg.sampling.env_runner import EnvRunnerSpec
+from distpg.sampling.env_runner import Answer, EnvRunnerSpec
 from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ, not_closed
 from distpg.system.files import storage_error
 
-# An argument of a call below this size travels in the call itself, in half the time of a trip through the
-# object store; a larger one is stored once and fetched by each node.
-_INLINE_BYTES = 64 * 1024
 # Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
 _WAIT_S = 0.1
 _LOOK_FOR_ROOM_S = 2.0
@@ -93,15 +91,13 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._retired = Retired()
         # What Ray will give, in the order in which it was asked for; of those gone since it means nothing.
         self._awaited: dict[Any, tuple[_Question, RemoteRunner]] = {}
-        # A number of their own and encoded, or in a list where the object store has them so, by the number of
-        # updates that made them.
-        self._weights: dict[int, tuple[int, Any]] = {}
+        self._weights = SharedWeights()
         self._open: dict[Ticket, None] = {}
         self._latest: dict[Task, EpisodeBatch] = {}
         self._accepted: dict[Task, EpisodeBatch] = {}
         self._failures: dict[Task, EpisodeError] = {}
         self._given_up: list[tuple[Task, DistpgError]] = []
-        self._num_calls = self._num_started = self._num_weights = 0
+        self._num_calls = self._num_started = 0
         self._any_joined = False
         self._last_words = ""
         self._next_tick = self._next_look = 0.0
@@ -130,14 +126,9 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
     @override
     def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
         ticket = Ticket(tuple(tasks))
-        seq_no = tasks[0].weights_seq_no
-        if seq_no not in self._weights:
-            start = time.perf_counter()
-            encoded = encode(weights)
-            self._num_weights += 1
-            is_large = len(encoded) > _INLINE_BYTES
-            self._weights[seq_no] = self._num_weights, [ray.put(encoded)] if is_large else encoded
-            self.times.broadcast_s += time.perf_counter() - start
+        start = time.perf_counter()
+        self._weights.add(tasks[0].weights_seq_no, weights)
+        self.times.broadcast_s += time.perf_counter() - start
         self._open[ticket] = None
         twice = audited(tasks, self._spec.seed, self._audit_every)
         self._report(messages.Added(ticket.tasks, tuple(sorted(twice))))
@@ -157,9 +148,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             if waiting:
                 self._wait()
         del self._open[ticket]
-        needed = {other.tasks[0].weights_seq_no for other in self._open}
-        for outdated in self._weights.keys() - needed:
-            del self._weights[outdated]
+        self._weights.keep({other.tasks[0].weights_seq_no for other in self._open})
         return concatenate([self._accepted.pop(task) for task in ticket.tasks])
 
     @override
@@ -259,7 +248,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._await_call(runner)
         if not result:
             return messages.Skipped(runner.number)
-        answer = decode_answer(result)
+        answer: Answer = decode(result)
         self.times.add_sampling(runner.number, answer.seconds)
         runner.steps_before += answer.steps
         for task, outcome in zip(tasks, answer.outcomes, strict=True):

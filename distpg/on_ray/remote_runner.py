@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from distpg.core.tasks import Task
-from distpg.on_ray.actor import encode
+from distpg.on_ray.encoding import encode
 
 
 class Call(NamedTuple):

@@ -13,6 +13,10 @@ _AS_IT_FAILS = "The episode's reset seed is {}: it fails the same way wherever i
 _ACTIONS_ARE_INTS = "Actions are Python integers here: the environment may call numpy.int64(action) first."
 
 
+class StoppedError(Exception):
+    """Nobody wants the episodes any more that were being played."""
+
+
 def failure(env_id: str, error: BaseException, episode: int, t: int, reset_seed: int) -> DistpgError:
     """What to say of an exception in step ``t`` of an episode."""
     if isinstance(error, DistpgError):

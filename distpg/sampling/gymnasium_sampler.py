@@ -1,7 +1,6 @@
 """Plays any Gymnasium environment: one plain environment per episode of a task, stepped side by side."""
 
 import itertools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,17 +10,16 @@ from numpy.typing import NDArray
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import environment_seed
 from distpg.environments.envs import (
-    CLOSE_S,
     Env,
     EnvSpec,
-    close_env,
+    close_all,
     first_action,
     make_env,
     without_wrappers,
 )
 from distpg.errors import DistpgError
 from distpg.sampling.compiled_policy import CompiledPolicy, reset_seeds
-from distpg.sampling.failures import failure, first_not_finite
+from distpg.sampling.failures import StoppedError, failure, first_not_finite
 from distpg.sampling.record import Record
 from distpg.sampling.sampler import TRAINING, Play, Trajectories
 from distpg.system.interrupts import Interrupted
@@ -29,10 +27,6 @@ from distpg.system.surroundings import theirs
 
 _NO_LIMIT = 2**62
 _Lane = tuple[int, Callable[[Any], Any], list[float]]
-
-
-class StoppedError(Exception):
-    """Nobody wants the episodes any more that were being played."""
 
 
 class GymnasiumSampler:
@@ -90,10 +84,7 @@ class GymnasiumSampler:
         self._policy.load(weights)
 
     def sample(self, first_episode: int, num_episodes: int, weights: Weights | None = None) -> Trajectories:
-        """Play consecutive episodes to their ends, with these weights or those that were loaded last.
-
-        Raises EpisodeError where the environment fails in one.
-        """
+        """Play episodes to their ends, with weights loaded before or these (EpisodeError: one failed)."""
         if weights is not None:
             self.load(weights)
         with theirs():
@@ -210,10 +201,5 @@ class GymnasiumSampler:
 
     def close(self) -> str | None:
         """Release the environments, in a few seconds; what went wrong with the first that did."""
-        complaint, deadline = None, time.monotonic() + CLOSE_S
         with theirs():
-            while self._envs:
-                env = self._envs.pop()
-                if time.monotonic() < deadline:
-                    complaint = close_env(env) or complaint
-        return complaint
+            return close_all(self._envs)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import Advice, EpisodeFailed, Event, OnEvent
+from distpg.core.events import Event, OnEvent
 from distpg.core.policies import weights_digest
-from distpg.core.seeding import environment_seed
-from distpg.errors import DivergenceError, EpisodeError, StorageError, in_words
 from distpg.learning.learner import Gradient, Learner
 from distpg.learning.optimisers import learning_rate
 from distpg.learning.stagnation import Watch
@@ -24,7 +22,8 @@ from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
-from distpg.system.interrupts import Interrupted, Interrupts
+from distpg.system.interrupts import Interrupts
+from distpg.training.endings import closed_whatever, failure_named, interruption_names, last_update_kept
 from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
@@ -78,7 +77,7 @@ def train_on(
     if checkpoint is not None:
         learner.restore(checkpoint.learner)
         progress = checkpoint.progress
-    with _interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
+    with interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
         tell = EventLog(run, listeners.on_event)
         for event in events:
             tell(event)
@@ -90,13 +89,13 @@ def train_on(
             if not is_finished(progress, config):
                 earlier = learner.earlier_weights
                 begun = started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
-                runners = closed_last.enter_context(_closed_whatever(begun, tell))
+                runners = closed_last.enter_context(closed_whatever(begun, tell))
                 _write_config(run, runners.config)
                 listeners.on_start(runners.config, given)
                 clock.training_begins()
                 with (
-                    _last_update_kept(recorder, learner, progress, interrupts),
-                    _failure_named(given, config, tell),
+                    last_update_kept(recorder, learner, progress, interrupts),
+                    failure_named(given, config, tell),
                 ):
                     for metrics in iterate(config, learner, runners, progress, recorder, interrupts, tell):
                         listeners.on_iteration(metrics)
@@ -156,63 +155,6 @@ def learn(
         "weights_digest": weights_digest(learner.weights),
     }
     return metrics, gradient
-
-
-@contextlib.contextmanager
-def _interruption_names(run: Path) -> Iterator[None]:
-    """A KeyboardInterrupt has the run that it interrupts as its argument."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        error.args = (str(run),)
-        raise
-
-
-@contextlib.contextmanager
-def _closed_whatever(
-    runners: contextlib.AbstractContextManager[Rollouts], tell: OnEvent
-) -> Iterator[Rollouts]:
-    """Runners for a while; what an environment raises when it is closed is said, and ends nothing."""
-    stack = contextlib.ExitStack()
-    begun = stack.enter_context(runners)
-    try:
-        yield begun
-    finally:
-        try:
-            stack.close()
-        except Interrupted:
-            raise
-        except BaseException as fault:
-            why = f"what played the episodes could not be closed: {in_words(fault)}"
-            tell(Advice(why, "The files of the run are as they should be."))
-
-
-@contextlib.contextmanager
-def _last_update_kept(
-    recorder: Recorder, learner: Learner, progress: Progress, interrupts: Interrupts
-) -> Iterator[None]:
-    """Whatever ends training early, a signal or a fault of anything else: keep the last completed update."""
-    try:
-        yield
-    except BaseException as error:
-        # An update that failed half-way is not completed, and its weights may be of no use.
-        is_whole = learner.weights_seq_no == progress.iterations
-        if is_whole and not isinstance(error, (DivergenceError, StorageError)):
-            with interrupts.held():
-                recorder.checkpoint(learner, progress)
-        raise
-
-
-@contextlib.contextmanager
-def _failure_named(run: Path, config: TrainConfig, tell: EventLog) -> Iterator[None]:
-    """An environment's failure names the command that shows it again."""
-    try:
-        yield
-    except EpisodeError as error:
-        tell(EpisodeFailed(error.episode, error.message))
-        seed = environment_seed(config.seed, error.episode)
-        hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
-        raise EpisodeError(error.message, hint, error.episode) from error
 
 
 def _write_config(run: Path, config: TrainConfig) -> None:

@@ -175,7 +175,8 @@ def test_each_lanes_step_is_progress() -> None:
 
 def test_a_stop_is_heard_in_the_middle_of_an_episode() -> None:
     from distpg.environments.envs import make_env
-    from distpg.sampling.gymnasium_sampler import GymnasiumSampler, StoppedError
+    from distpg.sampling.failures import StoppedError
+    from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 
     spec = spec_of("Walk")
     sampler = GymnasiumSampler(spec.env, POLICY, 0, make=lambda lane: make_env(spec.env))
@@ -186,11 +187,12 @@ def test_a_stop_is_heard_in_the_middle_of_an_episode() -> None:
 
 
 def test_weights_that_are_loaded_are_not_decoded_again() -> None:
-    from distpg.on_ray.actor import RayEnvRunner, decode_answer, encode
+    from distpg.on_ray.actor import RayEnvRunner
+    from distpg.on_ray.encoding import decode, encode
     from distpg.on_ray.side_channel import SideChannel
 
     runner = RayEnvRunner(spec_of("Walk"), 0, SideChannel("none", 3600.0))
     tasks = encode((Task(0, 2, 0),))
-    first = decode_answer(runner.answer(1, tasks, 1, encode(WEIGHTS)))
-    again = decode_answer(runner.answer(2, tasks, 1, b"no weights at all"))
+    first = decode(runner.answer(1, tasks, 1, encode(WEIGHTS)))
+    again = decode(runner.answer(2, tasks, 1, b"no weights at all"))
     assert first.digests == again.digests

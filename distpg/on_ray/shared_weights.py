@@ -1,0 +1,36 @@
+"""Weights as calls take them: encoded once, and large ones stored once, to be fetched by each node."""
+
+from collections.abc import Collection
+from typing import Any
+
+import ray
+
+from distpg.core.policies import Weights
+from distpg.on_ray.encoding import encode
+
+# An argument of a call below this size travels in the call itself, in half the time of a trip through the
+# object store.
+_INLINE_BYTES = 64 * 1024
+
+
+class SharedWeights:
+    """Sets of weights, by the number of updates that made them."""
+
+    def __init__(self) -> None:
+        self._sets: dict[int, tuple[int, Any]] = {}
+        self._count = 0
+
+    def add(self, seq_no: int, weights: Weights) -> None:
+        """Take on a set, unless it is there."""
+        if seq_no not in self._sets:
+            encoded = encode(weights)
+            self._count += 1
+            self._sets[seq_no] = self._count, [ray.put(encoded)] if len(encoded) > _INLINE_BYTES else encoded
+
+    def __getitem__(self, seq_no: int) -> tuple[int, Any]:
+        """Arguments of a call: a number that no other set of this process has, and the set."""
+        return self._sets[seq_no]
+
+    def keep(self, needed: Collection[int]) -> None:
+        """Forget all others."""
+        self._sets = {seq_no: one for seq_no, one in self._sets.items() if seq_no in needed}

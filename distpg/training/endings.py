@@ -1,0 +1,72 @@
+"""How a training ends, in whatever way: what is kept of it, closed, and said."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Advice, EpisodeFailed, OnEvent
+from distpg.core.seeding import environment_seed
+from distpg.errors import DivergenceError, EpisodeError, StorageError, in_words
+from distpg.learning.learner import Learner
+from distpg.runs.progress import Progress
+from distpg.runs.recorder import Recorder
+from distpg.system.interrupts import Interrupted, Interrupts
+from distpg.training.rollouts import Rollouts
+
+
+@contextlib.contextmanager
+def interruption_names(run: Path) -> Iterator[None]:
+    """A KeyboardInterrupt has the run that it interrupts as its argument."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.args = (str(run),)
+        raise
+
+
+@contextlib.contextmanager
+def closed_whatever(
+    runners: contextlib.AbstractContextManager[Rollouts], tell: OnEvent
+) -> Iterator[Rollouts]:
+    """Runners for a while; what an environment raises when it is closed is said, and ends nothing."""
+    stack = contextlib.ExitStack()
+    begun = stack.enter_context(runners)
+    try:
+        yield begun
+    finally:
+        try:
+            stack.close()
+        except Interrupted:
+            raise
+        except BaseException as fault:
+            why = f"what played the episodes could not be closed: {in_words(fault)}"
+            tell(Advice(why, "The files of the run are as they should be."))
+
+
+@contextlib.contextmanager
+def last_update_kept(
+    recorder: Recorder, learner: Learner, progress: Progress, interrupts: Interrupts
+) -> Iterator[None]:
+    """Whatever ends training early, a signal or a fault of anything else: keep the last completed update."""
+    try:
+        yield
+    except BaseException as error:
+        # An update that failed half-way is not completed, and its weights may be of no use.
+        is_whole = learner.weights_seq_no == progress.iterations
+        if is_whole and not isinstance(error, (DivergenceError, StorageError)):
+            with interrupts.held():
+                recorder.checkpoint(learner, progress)
+        raise
+
+
+@contextlib.contextmanager
+def failure_named(run: Path, config: TrainConfig, tell: OnEvent) -> Iterator[None]:
+    """An environment's failure names the command that shows it again."""
+    try:
+        yield
+    except EpisodeError as error:
+        tell(EpisodeFailed(error.episode, error.message))
+        seed = environment_seed(config.seed, error.episode)
+        hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"
+        raise EpisodeError(error.message, hint, error.episode) from error
