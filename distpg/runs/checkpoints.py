@@ -142,7 +142,7 @@ def find_checkpoint(run: Path, which: str) -> Checkpoint:
         return load_checkpoint(run, best)
     newest = newest_checkpoint(run)
     if newest is None:
-        raise CheckpointError(f"{run} has no good checkpoint", "Resume the run: distpg resume RUN.")
+        raise CheckpointError(f"{run} has no good checkpoint", f"Resume the run: distpg resume {run}")
     return newest
 
 
