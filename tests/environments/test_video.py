@@ -90,20 +90,29 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("kwargs", "hint"), FAULTS)
-def test_a_rendering_fault_is_no_fault_of_the_episode(
-    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], kwargs: dict, hint: str
+def test_a_fault_in_drawing_ends_the_recording_alone(in_tmp_path: Path, kwargs: dict, hint: str) -> None:
+    recording = Recording(Path("a.gif"))
+    env = recording.watch(EnvSpec(f"{ODD}:Draws", kwargs))
+    env.reset(seed=1)
+    assert env.step(0)[1] == 1.0, "it plays on"
+    with pytest.raises(RenderError, match=f"^{ODD}:Draws cannot be drawn: ") as caught:
+        recording.save()
+    assert hint in caught.value.hint
+    assert "env-kwargs" not in caught.value.hint
+    assert not Path("a.gif").exists()
+
+
+def test_what_was_played_is_told_before_the_fault(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"num_env_runners": 0, "max_iterations": 1, "env_reuse": "always"}
+    kwargs = {"picture": "TypeError('blit')"}
     distpg.train(TrainConfig(env_id=f"{ODD}:Draws", env_kwargs=kwargs, run_dir="run", **options))
     for command in (["evaluate", "run", "--num-episodes", "2"], ["replay", "run", "--episode", "0"]):
         assert main([*command, "--video", "a.gif"]) == 1
         captured = capsys.readouterr()
-        assert "return " in captured.out, "what was played is there"
-        error, advice = captured.err.splitlines()
-        assert error.startswith(f"error: {ODD}:Draws cannot be drawn: ")
-        assert hint in advice
-        assert "env-kwargs" not in captured.err
-        assert not Path("a.gif").exists()
+        assert "return " in captured.out
+        assert captured.err.startswith(f"error: {ODD}:Draws cannot be drawn: TypeError: blit\nhint: ")
 
 
 def test_pictures_that_change_their_size_and_only_one(in_tmp_path: Path) -> None:
