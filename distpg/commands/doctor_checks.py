@@ -129,7 +129,7 @@ def _examine_environment(
     timeout_s = TrainConfig().env_start_timeout_s
     try:
         with own_stdout():
-            made = first_look(spec, timeout_s, plays=False)
+            made = first_look(spec, timeout_s, plays=lambda origin: False)
         # Elsewhere first: an environment that ends its process would end this one.
         verdict = examine(spec, made)
         if "unchecked" in verdict.causes:

@@ -61,14 +61,16 @@ class FirstLook:
     complaint: str | None = None
 
 
-def first_look(spec: EnvSpec, timeout_s: float, plays: bool = True) -> FirstLook:
+def first_look(
+    spec: EnvSpec, timeout_s: float, plays: Callable[[Origin], bool] = lambda origin: True
+) -> FirstLook:
     """Make the environment and play the first steps of an episode, which no run has.
 
     An exception of its own in a step ends the look: whoever plays it next will tell.
 
     Args:
         timeout_s: Seconds for making it, and for playing it.
-        plays: Whether it is played at all.
+        plays: Whether it is played at all, asked once it is made.
 
     Raises:
         EnvironmentIdError: It cannot be made, has no spaces that a policy supports, takes too long, or gives
@@ -88,7 +90,7 @@ def first_look(spec: EnvSpec, timeout_s: float, plays: bool = True) -> FirstLook
         try:
             info = info_of(spec.env_id, env)
             origin = origin_of(env)
-            if plays:
+            if plays(origin):
                 played.play(env, timeout_s)
         finally:
             complaint = close_env(env)
@@ -279,7 +281,7 @@ def check_reward(env_id: str, reward: Any) -> None:
 
 def check_flag(env_id: str, name: str, flag: Any) -> None:
     """Whether it is true or false, or 0 or 1 (EnvironmentIdError: it is neither)."""
-    is_wrong = flag is None or isinstance(flag, (str, bytes, list, tuple, dict, set))
+    is_wrong = isinstance(flag, (str, bytes, list, tuple, dict, set))
     try:
         if isinstance(flag, (np.ndarray, np.generic)):
             is_wrong = flag.size != 1 or flag.dtype.kind not in "biuf" or flag.item() not in (0, 1)

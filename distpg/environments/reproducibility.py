@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from distpg.environments.contract import FirstLook
-from distpg.environments.envs import EnvSpec, close_env, make_env, origin_of
+from distpg.environments.envs import EnvSpec, Origin, close_env, make_env, origin_of
 from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
@@ -93,16 +93,21 @@ def verdict_of(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
         close_env(env)
     else:
         origin = look.origin
-    if isinstance(origin.entry_point, str) and origin.entry_point.startswith(_VERIFIED):
-        return Verdict()
-    key = verdict_key(spec, origin.kind)
-    causes = cached_causes(key, CAUSES)
-    if causes is not None:
-        return Verdict(causes)
+    known = known_verdict(spec, origin)
+    if known is not None:
+        return known
     verdict = examine(spec, look)
     if "unchecked" not in verdict.causes:
-        keep_causes(key, verdict.causes)
+        keep_causes(verdict_key(spec, origin.kind), verdict.causes)
     return verdict
+
+
+def known_verdict(spec: EnvSpec, origin: Origin) -> Verdict | None:
+    """The verdict where it is known without playing; None where it is not."""
+    if isinstance(origin.entry_point, str) and origin.entry_point.startswith(_VERIFIED):
+        return Verdict()
+    causes = cached_causes(verdict_key(spec, origin.kind), CAUSES)
+    return None if causes is None else Verdict(causes)
 
 
 def examine(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:

@@ -12,7 +12,7 @@ from distpg.core.policies import PolicySpec
 from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.envs import EnvInfo, env_spec
 from distpg.environments.registration import UNCHECKED, is_registered_here_alone, not_for_runners
-from distpg.environments.reproducibility import Verdict, verdict_of
+from distpg.environments.reproducibility import Verdict, known_verdict, verdict_of
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
@@ -62,10 +62,17 @@ def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
     if not config.compile_cache:
         do_without_cache()
     spec = env_spec(config)
-    look = look or first_look(spec, config.env_start_timeout_s)
+    # What ends its process must not end this one, if runners are to play it: others try it first.
+    is_checked = config.env_reuse == "auto" and config.num_env_runners != 0
+    timeout_s = config.env_start_timeout_s
+    look = look or first_look(
+        spec, timeout_s, lambda origin: not is_checked or known_verdict(spec, origin) is not None
+    )
     env = look.info
     policy = policy_spec(config, env.observation_size, env.num_actions)
     verdict = _verdict(config, look)
+    if look.step_s == 0 and "unchecked" not in verdict.causes:
+        look = first_look(spec, timeout_s)
     resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
     runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
     why = verdict.why_not_reproducible(runners_hash_seed)

@@ -41,7 +41,7 @@ WRONG = [
     ("reward", "{}", "reward is no number: {}", "float(reward)"),
     ("terminated", "'False'", "terminated is 'False', neither True nor False", "bool"),
     ("truncated", "[False]", "truncated is [False], neither", "bool"),
-    ("terminated", "None", "terminated is None, neither", "bool"),
+    ("terminated", "'True'", "terminated is 'True', neither", "bool"),
     ("terminated", "0.5", "terminated is 0.5, neither", "bool"),
     ("truncated", "np.zeros(2, bool)", "truncated is array([False, False]), neither", "bool"),
     ("observation", "np.zeros(1, complex)", "observation is of complex numbers", "x.real"),
@@ -280,3 +280,9 @@ def test_hints_name_what_helps(env_id: str, kwargs: dict, message: str, hint: st
         first_look(EnvSpec(env_id, kwargs), 60.0)
     assert message in caught.value.message
     assert caught.value.hint.startswith(hint) or hint in caught.value.hint
+
+
+def test_what_ends_its_process_does_not_end_this_one_where_runners_play() -> None:
+    prepared = prepare(TrainConfig(env_id=f"{ODD}:EndsItsProcess", num_env_runners=2))
+    assert [event.kind for event in prepared.events] == ["env_not_checked"]
+    assert prepared.look.step_s == 0
