@@ -23,18 +23,18 @@ class DistpgError(Exception):
         return f"{self.message}\n{self.hint}"
 
 
-# Characters that are shown, and that are kept and travel.
-_MAX_SHOWN, _MAX_KEPT = 2_000, 64_000
+# Characters that are shown, and that are kept in a run's events.
+_MAX_SHOWN, MAX_KEPT = 2_000, 64_000
 
 
-def in_words(error: BaseException) -> str:
-    """An exception's type and text in a line of at most 64,000 characters, whatever its own ``str`` does."""
+def in_words(error: BaseException, limit: int = _MAX_SHOWN) -> str:
+    """An exception's type and text in a line of at most so many characters, whatever its own ``str`` does."""
     try:
         text = " ".join(str(error).split())
     except BaseException as fault:  # an exception of a user's own code may fail at this as well
         text = f"(its text cannot be had: {type(fault).__name__})"
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return shortened(line, _MAX_KEPT)
+    return shortened(line, limit)
 
 
 def shortened(text: str, limit: int = _MAX_SHOWN) -> str:

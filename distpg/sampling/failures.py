@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.episodes import episode_starts
-from distpg.errors import DistpgError, EnvironmentIdError, EpisodeError, in_words
+from distpg.errors import MAX_KEPT, DistpgError, EnvironmentIdError, EpisodeError, in_words
 
 _AS_IT_FAILS = "The episode's reset seed is {}: it fails the same way wherever it is played."
 _ACTIONS_ARE_INTS = "Actions are Python integers here: the environment may call numpy.int64(action) first."
@@ -21,7 +21,7 @@ def failure(env_id: str, error: BaseException, episode: int, t: int, reset_seed:
     """What to say of an exception in step ``t`` of an episode."""
     if isinstance(error, DistpgError):
         return error
-    cause = in_words(error)
+    cause = in_words(error, MAX_KEPT)
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         # Environments import what draws them when they are first drawn.
         return EnvironmentIdError(f"{env_id} lacks a package: {cause}", "Install it, then try again.")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from distpg.config.train_config import TrainConfig
+from distpg.core import events
 from distpg.core.events import Advice, Event
 from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
@@ -196,3 +197,13 @@ def test_weights_that_are_loaded_are_not_decoded_again() -> None:
     first = decode(runner.answer(1, tasks, 1, encode(WEIGHTS)))
     again = decode(runner.answer(2, tasks, 1, b"no weights at all"))
     assert first.digests == again.digests
+
+
+def test_long_words_are_kept_in_part_and_shown_in_a_smaller_part() -> None:
+    with pytest.raises(EpisodeError) as caught:
+        spec = spec_of("Raises", where="step", what="ValueError('x' * 3000000)")
+        collect(InProcessEnvRunnerGroup(spec), TASKS, WEIGHTS)
+    assert 60_000 < len(caught.value.message) < 65_000
+    event = events.EpisodeFailed(0, caught.value.message)
+    assert len(event.record()["why"]) > 60_000
+    assert len(str(event)) < 2_200
