@@ -200,8 +200,8 @@ def test_weights_that_are_loaded_are_not_decoded_again() -> None:
 
 
 def test_long_words_are_kept_in_part_and_shown_in_a_smaller_part() -> None:
+    spec = spec_of("Raises", where="step", what="ValueError('x' * 3000000)")
     with pytest.raises(EpisodeError) as caught:
-        spec = spec_of("Raises", where="step", what="ValueError('x' * 3000000)")
         collect(InProcessEnvRunnerGroup(spec), TASKS, WEIGHTS)
     assert 60_000 < len(caught.value.message) < 65_000
     event = events.EpisodeFailed(0, caught.value.message)
