@@ -29,10 +29,12 @@ OPTIONS = [
 ]
 
 
-# A caller's own Ray.
+# A caller's own Ray, but for the pages that it prints about each worker that is gone.
 CALLER = """
 import logging, os, sys
 import ray
+from ray._private import worker
+worker.print_to_stdstream = lambda *arguments, **more: None
 ray.init(address=os.environ["SOAK_ADDRESS"], logging_level=logging.CRITICAL, log_to_driver=False)
 from distpg.commands.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -130,6 +132,7 @@ def soak(directory: Path, options: argparse.Namespace, new_cluster: Any) -> bool
         where = () if phase.is_callers else attached
         recording = ("--record-dispatch", str(run.with_suffix(".jsonl")))
         program = CALLER if phase.is_callers else None
+        print(f"{60 * options.minutes / len(phases):.0f} s of faults: {phase} ...", flush=True)
         process = start(run, kwargs, *runners, *where, *recording, program=program)
         wait_for_iteration(run, process)
         began = time.monotonic()
