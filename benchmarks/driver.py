@@ -34,13 +34,13 @@ def actors_in(num_processes: int) -> Callable[[EnvRunnerSpec, float], Callable[[
     from distpg.on_ray.side_channel import SideChannel
 
     class Shared(RayEnvRunner):
-        _introduction: tuple[Introduction, int] | None = None
+        _introduction: Introduction | None = None
 
         def __init__(self, spec: EnvRunnerSpec, number: int, channel: SideChannel) -> None:
             super().__init__(spec, number, channel)
             self._runner = AnswersAtOnce(spec)
 
-        def join(self) -> tuple[Introduction, int]:
+        def join(self) -> Introduction:
             self._introduction = self._introduction or super().join()
             return self._introduction
 

@@ -10,10 +10,13 @@ import ray
 
 from distpg.on_ray.encoding import decode, encode
 from distpg.on_ray.introduction import Introduction, introduce
-from distpg.on_ray.side_channel import SideChannel
+from distpg.on_ray.side_channel import Doing, SideChannel
 from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
 from distpg.sampling.failures import StoppedError
 from distpg.system.numerics import runner_environment
+
+# Seconds of computing on the way to join that are a sign of life.
+_MOST_CPU_S = 60
 
 
 class RayEnvRunner:
@@ -29,27 +32,34 @@ class RayEnvRunner:
         self._spec, self._number, self._channel = spec, number, channel
         self._runner = EnvRunner(spec)
         self._trial_steps = 0
+        # Call, when it began, and steps before it.
+        self._doing: tuple[int, float, int] | None = None
         self._loaded = 0
         self._withdrawn = 0
-        self._busy_since: float | None = None
         threading.Thread(target=self._watch, daemon=True).start()
 
     def placed(self) -> None:
         """Answers as soon as the process is up, and whenever it has nothing else to do."""
 
-    def join(self) -> tuple[Introduction, int]:
-        """Once the process is up: what it is, and its steps so far."""
-        self._busy_since = time.monotonic()
+    def join(self) -> Introduction:
+        """Once the process is up: what it is."""
+        self._doing = 0, time.monotonic(), 0
         introduction = introduce(self._spec, self._count)
-        self._busy_since = None
-        return introduction, self._steps
+        self._doing = None
+        return introduction
 
     def _count(self) -> None:
         self._trial_steps += 1
 
-    @property
-    def _steps(self) -> int:
-        return self._trial_steps + self._runner.steps
+    def _how_far(self) -> Doing | None:
+        """From a second thread."""
+        if self._doing is None:
+            return None
+        call, since, before = self._doing
+        if call:
+            return Doing(call, since, self._runner.steps - before)
+        # On a busy machine imports alone take long. So what the process computes counts as well, in bounds.
+        return Doing(call, since, self._trial_steps + min(int(time.process_time()), _MOST_CPU_S))
 
     def answer(self, call: int, tasks: bytes, number: int, weights: Any) -> bytes:
         """:meth:`EnvRunner.answer`, encoded on both ways; empty where nobody wants it any more.
@@ -61,7 +71,7 @@ class RayEnvRunner:
         """
         if call == self._withdrawn:
             return b""
-        self._busy_since = time.monotonic()
+        self._doing = call, time.monotonic(), self._runner.steps
         if number != self._loaded:
             self._runner.load(decode(ray.get(weights[0]) if isinstance(weights, list) else weights))
             self._loaded = number
@@ -70,12 +80,12 @@ class RayEnvRunner:
         except StoppedError:
             return b""
         finally:
-            self._busy_since = None
+            self._doing = None
 
     def _watch(self) -> None:
         """The second thread's: tells how far the first one is, and hears what it need not play."""
-        told = self._channel.told(self._number, lambda: self._busy_since, lambda: self._steps)
-        for self._withdrawn, is_to_stop in told:
+        for withdrawn, is_to_stop in self._channel.told(self._number, self._how_far):
+            self._withdrawn = withdrawn
             if is_to_stop:
                 self._runner.stop()
 

@@ -196,10 +196,10 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._asked &= self._runners.keys()
         for number, beat in self._channel.beats(self._asked).items() if self._asked else ():
             runner = self._runners.get(number)
-            if runner is not None and beat.number > runner.beats:
+            if runner is not None and beat.number > runner.beats and beat.call == runner.current_call:
                 runner.beats = beat.number
                 self._asked.discard(number)
-                self._report(messages.Heard(number, beat.steps - runner.steps_before))
+                self._report(messages.Heard(number, beat.steps))
 
     def _first_finished(self, waiting: list[Any]) -> list[Any]:
         try:
@@ -223,13 +223,13 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             case "placed":
                 return messages.Placed(runner.number)
             case "join":
-                return self._joined(runner, *result)
+                return self._joined(runner, result)
             case "heartbeat":
                 return messages.Heard(runner.number, 0)
             case "call":
                 return self._answered(runner, result)
 
-    def _joined(self, runner: RemoteRunner, introduction: Introduction, steps: int) -> messages.Report | None:
+    def _joined(self, runner: RemoteRunner, introduction: Introduction) -> messages.Report | None:
         why = self._admission.difference(runner.number, introduction)
         if why is False:
             self._join(runner)
@@ -239,7 +239,6 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 return self._refuse(runner, why)
             self._on_event(events.EnvRunnerMixed(runner.number, why))
         self._any_joined = runner.has_joined = True
-        runner.steps_before = steps
         self._on_event(events.EnvRunnerJoined(runner.number))
         return messages.Joined(runner.number)
 
@@ -250,7 +249,6 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             return messages.Skipped(runner.number)
         answer: Answer = decode(result)
         self.times.add_sampling(runner.number, answer.seconds)
-        runner.steps_before += answer.steps
         for task, outcome in zip(tasks, answer.outcomes, strict=True):
             if isinstance(outcome, EpisodeBatch):
                 self._latest[task] = outcome
@@ -306,7 +304,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 self._channel.withdraw(number, call.number)
             case messages.Ask(number):
                 runner = self._runners[number]
-                if runner.is_busy:
+                if runner.current_call is not None:
                     self._asked.add(number)
                 else:
                     self._awaited[runner.actor.placed.remote()] = ("heartbeat", runner)

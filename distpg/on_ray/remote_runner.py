@@ -22,7 +22,6 @@ class RemoteRunner:
     Attributes:
         call: What it works on; next_call: what waits behind that, and is looked at only then, so that its
             answers are taken in their order.
-        steps_before: Environment steps of the calls before the present one, and on the way to join.
         beats: Number of the last beat that was heard of it.
     """
 
@@ -31,7 +30,6 @@ class RemoteRunner:
     call: Call | None = None
     next_call: Call | None = None
     has_joined: bool = False
-    steps_before: int = 0
     beats: int = 0
 
     @property
@@ -40,9 +38,9 @@ class RemoteRunner:
         return () if self.call is None else tuple(task.first_episode for task in self.call.tasks)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether its main thread is: it answers no question then, and tells how far it is by itself."""
-        return self.call is not None or not self.has_joined
+    def current_call(self) -> int | None:
+        """Number of the call that it works on, 0 where it is on its way to join; None: it does nothing."""
+        return self.call.number if self.call is not None else None if self.has_joined else 0
 
     def send(self, number: int, tasks: tuple[Task, ...], weights: tuple[int, Any], ahead: bool) -> None:
         """A call with numbered weights, for now or for when the present one is done."""

@@ -17,10 +17,22 @@ _TIMEOUT_S = 2.0
 _TELL_AFTER = 0.25
 
 
+class Doing(NamedTuple):
+    """What a runner is at: a call, or 0 where it is on its way to join, since when, and how far it is.
+
+    ``since`` is of the monotonic clock. What counts as a step on the way to join is for the runner to say.
+    """
+
+    call: int
+    since: float
+    steps: int
+
+
 class Beat(NamedTuple):
-    """How far a runner is: its steps since it was started, and a number that counts up."""
+    """What is told of it, with a number that counts up."""
 
     number: int
+    call: int
     steps: int
 
 
@@ -35,14 +47,8 @@ class SideChannel:
     name: str
     beat_s: float
 
-    def told(
-        self, runner: int, busy_since: Callable[[], float | None], steps: Callable[[], int]
-    ) -> Iterator[tuple[int, bool]]:
-        """Tell how far a runner is while it is busy, for ever; what it hears each time.
-
-        Args:
-            busy_since: When it began with what it does, by the monotonic clock; None: it does nothing.
-            steps: Since it was started.
+    def told(self, runner: int, doing: Callable[[], Doing | None]) -> Iterator[tuple[int, bool]]:
+        """Tell how far a runner is whenever it does anything, for ever; what it hears each time.
 
         Yields:
             The last call that was withdrawn, and whether all is to stop.
@@ -50,14 +56,19 @@ class SideChannel:
         last = 0.0
         for number in itertools.count(1):
             time.sleep(self.beat_s)
-            since, now = busy_since(), time.monotonic()
-            if since is not None and now - max(last, since) >= _TELL_AFTER * (now - since):
-                last = now
-                yield self._tell(runner, Beat(number, steps()))
+            now, found = time.monotonic(), doing()
+            if found is None or now - max(last, found.since) < _TELL_AFTER * (now - found.since):
+                continue
+            last = now
+            try:
+                heard = self._tell(runner, Beat(number, found.call, found.steps))
+            except Exception:  # Ray's are of many kinds; the next beat may get through
+                continue
+            yield heard
 
     def _tell(self, runner: int, beat: Beat) -> tuple[int, bool]:
         _store().internal_kv_put(
-            self._key("beat", runner), b"%d %d" % beat, True, _NAMESPACE, timeout=_TIMEOUT_S
+            self._key("beat", runner), b"%d %d %d" % beat, True, _NAMESPACE, timeout=_TIMEOUT_S
         )
         withdrawn, stop = self._key("withdrawn", runner), self._key("stop")
         found = _get([withdrawn, stop])
@@ -66,9 +77,7 @@ class SideChannel:
     def beats(self, runners: Iterable[int]) -> dict[int, Beat]:
         """What runners said last, of those that said anything; nothing where the cluster does not answer."""
         keys = {self._key("beat", runner): runner for runner in runners}
-        with contextlib.suppress(
-            Exception
-        ):  # Ray's are of many kinds; a cluster that is gone shows elsewhere
+        with contextlib.suppress(Exception):  # a cluster that is gone shows elsewhere
             return {keys[key]: Beat(*map(int, value.split())) for key, value in _get([*keys]).items()}
         return {}
 

@@ -23,7 +23,7 @@ from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
-from distpg.training.endings import closed_whatever, failure_named, interruption_names, last_update_kept
+from distpg.training import endings
 from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
@@ -77,7 +77,7 @@ def train_on(
     if checkpoint is not None:
         learner.restore(checkpoint.learner)
         progress = checkpoint.progress
-    with interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
+    with endings.interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
         tell = EventLog(run, listeners.on_event)
         for event in events:
             tell(event)
@@ -89,13 +89,13 @@ def train_on(
             if not is_finished(progress, config):
                 earlier = learner.earlier_weights
                 begun = started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
-                runners = closed_last.enter_context(closed_whatever(begun, tell))
+                runners = closed_last.enter_context(endings.closed_whatever(begun, tell))
                 _write_config(run, runners.config)
                 listeners.on_start(runners.config, given)
                 clock.training_begins()
                 with (
-                    last_update_kept(recorder, learner, progress, interrupts),
-                    failure_named(given, config, tell),
+                    endings.last_update_kept(recorder, learner, progress, interrupts),
+                    endings.failure_named(given, config, tell),
                 ):
                     for metrics in iterate(config, learner, runners, progress, recorder, interrupts, tell):
                         listeners.on_iteration(metrics)
