@@ -1,6 +1,5 @@
 """The Ray actor that wraps an EnvRunner; calls and answers travel as bytes."""
 
-import faulthandler
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from typing import Any
 
 import ray
 
+from distpg.environments.contract import name_crashes
 from distpg.on_ray.encoding import decode, encode
 from distpg.on_ray.introduction import Introduction, introduce
 from distpg.on_ray.side_channel import Doing, SideChannel
@@ -27,13 +27,11 @@ class RayEnvRunner:
     """
 
     def __init__(self, spec: EnvRunnerSpec, number: int, channel: SideChannel) -> None:
-        if not faulthandler.is_enabled():
-            faulthandler.enable()
+        name_crashes()
         self._spec, self._number, self._channel = spec, number, channel
         self._runner = EnvRunner(spec)
         self._trial_steps = 0
-        # Call, when it began, and steps before it.
-        self._doing: tuple[int, float, int] | None = None
+        self._doing: tuple[int, float, int] | None = None  # a call, when it began, and steps before it
         self._loaded = 0
         self._withdrawn = 0
         threading.Thread(target=self._watch, daemon=True).start()

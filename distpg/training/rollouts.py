@@ -82,10 +82,9 @@ class Rollouts:
         if self._shapes != {name: array.shape for name, array in weights.items() if array.dtype == "f4"}:
             raise ValueError(f"weights must be float32 arrays of these shapes: {self._shapes}")
         # Those of a policy that lags are played with later, when a learner may have changed them in place.
-        lags = self.config.policy_lag > 0
-        self._weights[iteration] = (
-            {name: array.copy() for name, array in weights.items()} if lags else weights
-        )
+        if self.config.policy_lag > 0:
+            weights = {name: array.copy() for name, array in weights.items()}
+        self._weights[iteration] = weights
         limit = self.config.max_iterations
         while not self._tickets or limit is None or self._next < limit:
             tasks = plan(self.config, self._next)

@@ -102,8 +102,7 @@ def train_on(
                     with interrupts.held():
                         recorder.checkpoint(learner, progress)
                 why_not = runners.why_not_reproducible
-        digest = weights_digest(learner.weights)
-        times = clock.wall_s, clock.train_s
+        digest, times = weights_digest(learner.weights), (clock.wall_s, clock.train_s)
         result = write_result(run, str(given), config, progress, digest, *times, why_not)
         plot_run(run)
     return result

@@ -130,8 +130,8 @@ quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": 
 ray.init("local", num_cpus=2, _node_ip_address="127.0.0.1", **quiet)
 import distpg
 env_id = "tests.odd_environments:SetOrder"
-config = distpg.TrainConfig(env_id, num_env_runners=2, max_iterations=3, env_reuse="always", run_dir=sys.argv[1])
-result = distpg.train(config)
+options = {"num_env_runners": 2, "max_iterations": 3, "env_reuse": "always", "run_dir": sys.argv[1]}
+result = distpg.train(distpg.TrainConfig(env_id, **options))
 print(json.dumps([result.weights_digest, result.reproducible]))
 """
 
