@@ -38,8 +38,11 @@ def in_words(error: BaseException, limit: int = _MAX_SHOWN) -> str:
 
 
 def shortened(text: str, limit: int = _MAX_SHOWN) -> str:
-    """A text as it is shown: cut where it is longer than ``limit`` characters, which is said."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+    """A text as it is shown: without its middle where it is longer than ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    end = limit // 4
+    return f"{text[: limit - end]}… ({len(text):,} characters) …{text[-end:]}"
 
 
 class ConfigError(DistpgError):

@@ -1,4 +1,5 @@
 import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,13 @@ with contextlib.suppress(ImportError):  # scripts/test-cluster does without it
     too_slow = hypothesis.HealthCheck.too_slow
     hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[too_slow])
     hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_in_a_terminal() -> None:
+    """Under nohup, or in the background of a script, some are ignored, and so they are in child processes."""
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

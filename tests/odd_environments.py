@@ -464,7 +464,7 @@ class TakesNumpyActions(Walk):
         return super().step(action.item())
 
 
-class Raises(ShortOrLong):
+class Raising(ShortOrLong):
     """Raises what is named, in the method that is named."""
 
     def __init__(self, where: str, what: str = "SystemExit(0)") -> None:
@@ -583,7 +583,7 @@ for env in (
     Gives,
     NoOptions,
     OfSpaces,
-    Raises,
+    Raising,
     Moves,
     Takes,
     Draws,

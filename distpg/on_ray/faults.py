@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from distpg.core import events
 from distpg.core.tasks import Task
-from distpg.errors import ClusterError, DistpgError, EnvRunnersError, EpisodeError
+from distpg.errors import ClusterError, EnvRunnersError, EpisodeError
 
 
 def in_a_line(words: object) -> str:
@@ -14,13 +14,10 @@ def in_a_line(words: object) -> str:
     return " ".join(str(words).split())[:300]
 
 
-def cause_of(error: RayTaskError) -> Exception:
-    """What the runner raised, without Ray's copy of its traceback."""
-    cause = error.cause
-    if isinstance(cause, DistpgError):
-        return cause
-    line = f"a runner failed: {type(cause).__name__}: {in_a_line(cause)}"
-    return EnvRunnersError(line, "--debug shows where.")
+def cause_of(error: RayError) -> Exception:
+    """What a runner raised, without Ray's copy of its traceback; else Ray's own error."""
+    cause: Exception = error.cause if isinstance(error, RayTaskError) else error
+    return cause
 
 
 def cluster_gone(error: Exception) -> ClusterError:

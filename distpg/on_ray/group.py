@@ -17,7 +17,7 @@ from distpg.core.tasks import Task, audited
 from distpg.dispatch import messages
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.flight_recorder import Handle, recorded
-from distpg.errors import DistpgError, EpisodeError
+from distpg.errors import DistpgError, EpisodeError, in_words
 from distpg.on_ray import faults
 from distpg.on_ray.admission import Admission
 from distpg.on_ray.encoding import decode
@@ -258,13 +258,14 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         return messages.Answered(runner.number, answer.seconds, answer.steps, answer.digests)
 
     def _fault(self, question: _Question, runner: RemoteRunner, error: RayError) -> messages.Report | None:
-        if isinstance(error, RayTaskError):
-            if question == "call" or not self._any_joined:
-                raise faults.cause_of(error) from error
-            return self._refuse(runner, f"it cannot start: {faults.cause_of(error)}")
+        cause = faults.cause_of(error)
+        if isinstance(cause, DistpgError) and (question == "call" or not self._any_joined):
+            raise cause from error
+        if isinstance(error, RayTaskError) and question != "call":
+            return self._refuse(runner, f"it cannot start: {in_words(cause)}")
         if question == "heartbeat" and runner.call is not None:
             return None  # its death shows in its call too
-        self._last_words = faults.in_a_line(error)
+        self._last_words = faults.in_a_line(cause)
         self._on_event(events.EnvRunnerDied(runner.number, runner.first_episodes))
         return self._gone(runner)
 

@@ -67,10 +67,7 @@ def train_on(
     events: Sequence[Event],
     checkpoint: Checkpoint | None = None,
 ) -> Result:
-    """Train from where the run stands to its end, and write what a finished run has.
-
-    ``run`` is absolute, and ``given`` as the user wrote it.
-    """
+    """Train from where the run stands to its end; its directory is absolute, and as the user gave it."""
     config = prepared.config
     _write_config(run, config)
     learner, progress = Learner(config, prepared.policy), Progress()

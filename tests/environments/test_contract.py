@@ -143,11 +143,11 @@ def test_spaces_that_cannot_be(observations: str, actions: str, message: str, hi
 )
 def test_whatever_a_constructor_raises_is_said(what: str) -> None:
     with pytest.raises(EnvironmentIdError) as caught:
-        look_at("Raises", where="init", what=what)
+        look_at("Raising", where="init", what=what)
     name = what.partition("(")[0]
-    assert f"Raises cannot be made: {name}" in caught.value.message
+    assert f"Raising cannot be made: {name}" in caught.value.message
     assert len(caught.value.message) < 2200
-    spec = EnvSpec(f"{ODD}:Raises", {"where": "reset", "what": what})
+    spec = EnvSpec(f"{ODD}:Raising", {"where": "reset", "what": what})
     assert first_look(spec, 60.0).step_s == 0, "training says in which episode it was"
     spec.env_kwargs["where"] = "step"
     assert first_look(spec, 60.0).step_s > 0
@@ -155,21 +155,21 @@ def test_whatever_a_constructor_raises_is_said(what: str) -> None:
 
 def test_close_that_fails_or_hangs_costs_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(
-        env_id=f"{ODD}:Raises", env_kwargs={"where": "close"}, num_env_runners=0, env_reuse="always"
+        env_id=f"{ODD}:Raising", env_kwargs={"where": "close"}, num_env_runners=0, env_reuse="always"
     )
     (warning,) = prepare(config).events
-    assert str(warning).startswith("warning: why Raises could not be closed: SystemExit: 0")
+    assert str(warning).startswith("warning: why Raising could not be closed: SystemExit: 0")
     monkeypatch.setattr("distpg.environments.envs.CLOSE_S", 0.05)
-    complaint = look_at("Raises", where="close", what="hang").complaint
-    assert complaint == "Raises could not be closed: TimeoutError: it took more than 0.05 s"
+    complaint = look_at("Raising", where="close", what="hang").complaint
+    assert complaint == "Raising could not be closed: TimeoutError: it took more than 0.05 s"
 
 
 @pytest.mark.parametrize(("where", "what"), [("init", "to be made"), ("step", "for its first steps")])
 def test_what_hangs_is_ended(where: str, what: str) -> None:
-    spec = EnvSpec(f"{ODD}:Raises", {"where": where, "what": "hang"})
+    spec = EnvSpec(f"{ODD}:Raising", {"where": where, "what": "hang"})
     with pytest.raises(EnvironmentIdError) as caught:
         first_look(spec, 0.05)
-    assert caught.value.message == f"{ODD}:Raises takes more than 0.05 s {what}"
+    assert caught.value.message == f"{ODD}:Raising takes more than 0.05 s {what}"
     assert "--env-start-timeout-s" in caught.value.hint
 
 
@@ -270,8 +270,8 @@ def test_a_crash_in_a_verdicts_process_is_said() -> None:
     [
         ("Taxi-v3", {}, "there is no environment 'Taxi-v3'", "Did you mean Taxi-v4?"),
         ("CartPole-v7", {}, "there is no environment 'CartPole-v7'", "Did you mean CartPole-v1?"),
-        (f"{ODD}:Raises", {"where": "init"}, "cannot be made: SystemExit: 0", "Check --env-kwargs, "),
-        (f"{ODD}:Raises", {}, "missing 1 required positional argument", "Check --env-kwargs, "),
+        (f"{ODD}:Raising", {"where": "init"}, "cannot be made: SystemExit: 0", "Check --env-kwargs, "),
+        (f"{ODD}:Raising", {}, "missing 1 required positional argument", "Check --env-kwargs, "),
         (f"{ODD}:DiesNot", {}, "there is no environment", "a module that can be imported"),
     ],
 )

@@ -19,8 +19,9 @@ from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.errors import EpisodeError
-from distpg.on_ray.actor import new_actors
+from distpg.on_ray.actor import RayEnvRunner, new_actors
 from distpg.on_ray.group import RayEnvRunnerGroup
+from distpg.on_ray.introduction import Introduction
 from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
 from distpg.sampling.group import InProcessEnvRunnerGroup
 from tests.conftest import FEW_CPUS, collect, policy_spec
@@ -57,14 +58,14 @@ def test_environments_play_in_the_main_thread() -> None:
 @pytest.mark.parametrize("what", ["SystemExit", "GeneratorExit", "KeyboardInterrupt", "UnspeakableError"])
 def test_exits_are_failures_in_this_process(where: str, what: str) -> None:
     with pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"):
-        collect(InProcessEnvRunnerGroup(spec_of("Raises", where=where, what=f"{what}(0)")), TASKS, WEIGHTS)
+        collect(InProcessEnvRunnerGroup(spec_of("Raising", where=where, what=f"{what}(0)")), TASKS, WEIGHTS)
 
 
 @pytest.mark.usefixtures("ray")
 def test_exits_are_failures_in_runners() -> None:
     for what in ("SystemExit", "KeyboardInterrupt"):
         with (
-            on_ray(spec_of("Raises", where="step", what=f"{what}(0)"), []) as group,
+            on_ray(spec_of("Raising", where="step", what=f"{what}(0)"), []) as group,
             pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"),
         ):
             collect(group, TASKS[:1], WEIGHTS)
@@ -72,12 +73,12 @@ def test_exits_are_failures_in_runners() -> None:
 
 def test_a_close_that_fails_loses_nothing() -> None:
     events: list[Event] = []
-    group = InProcessEnvRunnerGroup(spec_of("Raises", where="close"), on_event=events.append)
+    group = InProcessEnvRunnerGroup(spec_of("Raising", where="close"), on_event=events.append)
     collect(group, TASKS, WEIGHTS)
     group.close()
     (event,) = events
     assert isinstance(event, Advice)
-    assert event.why == "Raises could not be closed: SystemExit: 0"
+    assert event.why == "Raising could not be closed: SystemExit: 0"
 
 
 @pytest.mark.usefixtures("ray")
@@ -189,7 +190,6 @@ def test_a_stop_is_heard_in_the_middle_of_an_episode() -> None:
 
 
 def test_weights_that_are_loaded_are_not_decoded_again() -> None:
-    from distpg.on_ray.actor import RayEnvRunner
     from distpg.on_ray.encoding import decode, encode
     from distpg.on_ray.side_channel import SideChannel
 
@@ -201,10 +201,40 @@ def test_weights_that_are_loaded_are_not_decoded_again() -> None:
 
 
 def test_long_words_are_kept_in_part_and_shown_in_a_smaller_part() -> None:
-    spec = spec_of("Raises", where="step", what="ValueError('x' * 3000000)")
+    spec = spec_of("Raising", where="step", what="ValueError('x' * 3000000)")
     with pytest.raises(EpisodeError) as caught:
         collect(InProcessEnvRunnerGroup(spec), TASKS, WEIGHTS)
     assert 60_000 < len(caught.value.message) < 65_000
     event = events.EpisodeFailed(0, caught.value.message)
     assert len(event.record()["why"]) > 60_000
     assert len(str(event)) < 2_200
+
+
+class Stumbles(RayEnvRunner):
+    """Fails once on its way to join, and once in a call, by no fault of the environment."""
+
+    def fail_once(self, where: str) -> None:
+        marker = Path(self._spec.env.env_kwargs["directory"], where)
+        if not marker.exists():
+            marker.touch()
+            raise FileNotFoundError(2, "No such file or directory")
+
+    def join(self) -> Introduction:
+        self.fail_once("join")
+        return super().join()
+
+    def answer(self, *args: Any) -> bytes:
+        self.fail_once("answer")
+        return super().answer(*args)
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_runner_that_fails_by_itself_is_replaced(tmp_path: Path) -> None:
+    spec, found = spec_of("Closes", directory=str(tmp_path)), list[Event]()
+    group = RayEnvRunnerGroup(spec, Rules(), new_actors(spec, FEW_CPUS, Stumbles), found.append)
+    batch = collect(group, TASKS, WEIGHTS)
+    group.close()
+    assert as_bytes(batch) == as_bytes(collect(InProcessEnvRunnerGroup(spec), TASKS, WEIGHTS))
+    kinds = ["env_runner_refused", "env_runner_joined", "env_runner_died", "env_runner_joined"]
+    assert [event.kind for event in found] == kinds
+    assert "it cannot start: FileNotFoundError" in str(found[0])
