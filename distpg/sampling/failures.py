@@ -10,7 +10,7 @@ from distpg.core.episodes import episode_starts
 from distpg.errors import MAX_KEPT, DistpgError, EnvironmentIdError, EpisodeError, in_words
 
 _AS_IT_FAILS = "The episode's reset seed is {}: it fails the same way wherever it is played."
-_ACTIONS_ARE_INTS = "Actions are Python integers here: the environment may call numpy.int64(action) first."
+_ACTIONS_ARE_INTS = " (actions are Python integers: the environment may call numpy.int64(action) first)"
 
 
 class StoppedError(Exception):
@@ -25,8 +25,9 @@ def failure(env_id: str, error: BaseException, episode: int, t: int, reset_seed:
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         # Environments import what draws them when they are first drawn.
         return EnvironmentIdError(f"{env_id} lacks a package: {cause}", "Install it, then try again.")
-    takes_numpy = isinstance(error, AttributeError) and "'int' object has no attribute" in cause
-    hint = _ACTIONS_ARE_INTS if takes_numpy else _AS_IT_FAILS.format(reset_seed)
+    if isinstance(error, AttributeError) and "'int' object has no attribute" in cause:
+        cause += _ACTIONS_ARE_INTS
+    hint = _AS_IT_FAILS.format(reset_seed)
     return EpisodeError(f"{env_id} failed in episode {episode}, step {t}: {cause}", hint, episode)
 
 

@@ -119,7 +119,7 @@ def test_a_start_whose_trial_is_slow_but_goes_on_is_not_given_up(tmp_path: Path)
 
 
 def test_an_environment_that_takes_numpy_actions_is_told_so() -> None:
-    with pytest.raises(EpisodeError, match="Actions are Python integers"):
+    with pytest.raises(EpisodeError, match="actions are Python integers"):
         collect(InProcessEnvRunnerGroup(spec_of("TakesNumpyActions")), TASKS, WEIGHTS)
 
 
