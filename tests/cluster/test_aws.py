@@ -76,7 +76,7 @@ def healthy_runners(cloud: Cloud) -> int:
 
 
 def wait_for_all_runners(cloud: Cloud) -> None:
-    wait_for(f"{RUNNERS} runners", lambda: healthy_runners(cloud) == RUNNERS, 300)
+    wait_for(f"{RUNNERS} runners", lambda: healthy_runners(cloud) == RUNNERS, 600)
     hosts = {cloud.cluster.head.name, *(cloud.aws.host(one).name for one in cloud.aws.live("worker"))}
     assert cloud.cluster.hosts_with_runners() == hosts
 
