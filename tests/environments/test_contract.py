@@ -230,7 +230,9 @@ def registered_here(**options: object) -> TrainConfig:
     return TrainConfig(env_id="Mine-v0", max_iterations=1, **options)
 
 
-def test_what_the_calling_script_alone_registers_is_not_for_runners() -> None:
+def test_what_the_calling_script_alone_registers_is_not_for_runners(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other tests have started Ray in this process; workers of a Ray that is there may know more.
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     for number in (2, "auto"):
         with pytest.raises(ConfigError) as caught:
             prepare(registered_here(num_env_runners=number))
