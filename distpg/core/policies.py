@@ -47,6 +47,11 @@ class PolicySpec:
         """Widths from features to action preferences."""
         return (self.num_features, *self.hidden_sizes, self.num_actions)
 
+    @property
+    def num_weights(self) -> int:
+        """Numbers in all layers, biases included."""
+        return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(self.layer_sizes))
+
 
 def features(observations: NDArray[np.float32], degree: int) -> NDArray[np.float32]:
     """All products of 1 to ``degree`` numbers of the observation; the constant term is the layer's bias.

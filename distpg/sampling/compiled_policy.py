@@ -1,7 +1,6 @@
 """Compiled calls: an episode's seeds, and a tick of the built-in policies, from features to the choice."""
 
 import functools
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +41,7 @@ class CompiledPolicy:
         from distpg.kernels import forward
 
         sizes = spec.layer_sizes
-        count = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
-        self._parameters = np.empty(count, np.float32)
+        self._parameters = np.empty(spec.num_weights, np.float32)
         self._narrow = forward.NARROW
         self._tick = functools.partial(
             forward.tick,

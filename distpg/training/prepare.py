@@ -1,6 +1,5 @@
 """From what a user asked for to what is run: the environment is looked at, and nothing stays ``auto``."""
 
-import itertools
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -115,12 +114,10 @@ def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) ->
             f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
             f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
         )
-    sizes = spec.layer_sizes
-    num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
-    if num_weights > _MAX_WEIGHTS:
-        shape = " to ".join(f"{size:,}" for size in sizes)
+    if spec.num_weights > _MAX_WEIGHTS:
+        shape = " to ".join(f"{size:,}" for size in spec.layer_sizes)
         raise ConfigError(
-            f"a policy from {shape} numbers would have {num_weights:,} weights",
+            f"a policy from {shape} numbers would have {spec.num_weights:,} weights",
             f"At most {_MAX_WEIGHTS:,} are possible: make observations or --hidden-sizes smaller.",
         )
     return spec
