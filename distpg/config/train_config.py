@@ -107,7 +107,7 @@ class TrainConfig:
     sample_timeout_s: Annotated[float, _POSITIVE, FREE] = 20.0
     """A runner that makes no step for so many seconds hangs, and is replaced"""
     env_start_timeout_s: Annotated[float, _POSITIVE, FREE] = 60.0
-    """Seconds that a new runner may take until it is ready"""
+    """Seconds that an environment may take to be made at first, and a new runner until it is ready"""
     max_task_retries: Annotated[int, Range(0, 100), FREE] = 3
     """Runners that a task may kill before it is searched for the episode that kills"""
     recycle_runner_after: Annotated[int | None, _COUNT, FREE] = None

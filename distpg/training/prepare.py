@@ -92,6 +92,8 @@ def _verdict(config: TrainConfig, look: FirstLook) -> Verdict:
         or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     )
     is_for_runners = config.num_env_runners != 0 and not has_ray
+    if asks and (known := known_verdict(spec, look.origin)) is not None:
+        return known  # other processes have played it
     if (asks or is_for_runners) and is_registered_here_alone(spec.env_id, look.origin):
         if is_for_runners:
             raise not_for_runners(spec.env_id)

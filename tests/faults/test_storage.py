@@ -275,8 +275,14 @@ print(at, status)
 # The third save is that of iteration 6, which also removes the checkpoint of iteration 3.
 @pytest.mark.parametrize(("save", "allowed"), [(1, [None, 0]), (3, [3, 6])])
 def test_killed_at_each_operation_of_a_checkpoint(
-    tmp_path: Path, undisturbed: Path, save: int, allowed: list[int | None]
+    tmp_path: Path,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save: int,
+    allowed: list[int | None],
 ) -> None:
+    # Figures are drawn last of all, and would take most of the time.
+    monkeypatch.setattr("distpg.training.trainer.plot_run", lambda run: None)
     result = subprocess.run(
         [sys.executable, "-c", DYING, str(tmp_path), str(save)],
         capture_output=True,
