@@ -15,11 +15,12 @@ from typing import Any
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import OnEvent
-from distpg.core.policies import PolicySpec, Weights, initial_weights
+from distpg.core.policies import PolicySpec, Weights
 from distpg.core.tasks import tasks_of_iteration
-from distpg.environments.envs import EnvSpec, inspect_env
-from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
+from distpg.environments.envs import inspect_env
+from distpg.environments.making import EnvSpec
 from distpg.sampling.group import EnvRunnerGroup
+from distpg.sampling.runner_spec import EnvRunnerSpec, env_runner_spec
 
 
 def start_distpg(*arguments: str, program: str | None = None, **popen: Any) -> subprocess.Popen[bytes]:
@@ -68,8 +69,8 @@ def parser_of_runs(description: str, seeds: int) -> argparse.ArgumentParser:
 def untrained(env_id: str = "CartPole-v1") -> tuple[PolicySpec, Weights]:
     """The default policy for an environment, and its first weights."""
     info = inspect_env(EnvSpec(env_id))
-    policy = PolicySpec(info.observation_size, info.num_actions, TrainConfig().hidden_sizes)
-    return policy, initial_weights(policy.layer_sizes, seed=0)
+    policy = PolicySpec(info.observations.size, info.actions.sizes, TrainConfig().hidden_sizes)
+    return policy, policy.initial_weights(0)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
 from distpg.core.tasks import Task
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import Answer, EnvRunner, EnvRunnerSpec
+from distpg.sampling.env_runner import Answer, EnvRunner
+from distpg.sampling.runner_spec import EnvRunnerSpec
 
 
 class AnswersAtOnce(EnvRunner):

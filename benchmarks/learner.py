@@ -13,12 +13,12 @@ import distpg  # before torch: it pins the arithmetic
 from benchmarks.common import memory_mib
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.policies import PolicySpec, initial_weights, preferences
+from distpg.core.policies import PolicySpec, preferences
 from distpg.learning.baselines import baseline_values
 from distpg.learning.learner import Learner
 from distpg.learning.policy_gradient import policy_gradient_loss, scale_advantages
 
-USUAL, WIDE = PolicySpec(4, 2, TrainConfig().hidden_sizes), PolicySpec(4, 2, (256, 256))
+USUAL, WIDE = PolicySpec(4, (2,), TrainConfig().hidden_sizes), PolicySpec(4, (2,), (256, 256))
 # Policy, episodes, and steps of each.
 CASES = [(USUAL, 4, 20), (USUAL, 4, 100), (USUAL, 4, 500), (USUAL, 256, 500), (WIDE, 64, 500)]
 # So small that the weights stay as they are: a policy that has become certain has other arithmetic.
@@ -44,7 +44,7 @@ class AutogradLearner:
     """The same update as a textbook on torch has it."""
 
     def __init__(self, policy: PolicySpec) -> None:
-        weights = initial_weights(policy.layer_sizes, seed=0)
+        weights = policy.initial_weights(0)
         self._parameters = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
         self._adam = torch.optim.Adam(self._parameters.values(), lr=LR, foreach=False)
 

@@ -7,9 +7,10 @@ import time
 import gymnasium
 
 from benchmarks.common import untrained
-from distpg.core.policies import PolicySpec, Weights, initial_weights
+from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import environment_seed
-from distpg.environments.envs import EnvSpec, inspect_env, make_env, without_wrappers
+from distpg.environments.envs import inspect_env, make_env, without_wrappers
+from distpg.environments.making import EnvSpec
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 
 EPISODES = 256
@@ -37,7 +38,7 @@ def sampled(sampler: GymnasiumSampler, weights: Weights, per_task: int, episodes
 
 def upright(policy: PolicySpec) -> Weights:
     """Weights that push the cart the way the pole falls, so that episodes are long."""
-    weights = initial_weights(policy.layer_sizes, seed=0)
+    weights = policy.initial_weights(0)
     first, last = weights["layers.0.weight"], weights["layers.1.weight"]
     first[:2], last[:] = 0, 0
     first[0, 2:], first[1, 2:] = (-1, -1), (1, 1)
@@ -66,7 +67,7 @@ def main() -> None:
         played = sampler.sample(0, episodes, weights)
         ends = played.lengths.cumsum().tolist()
         chosen = [
-            (played.actions[end - length : end] + info.first_action).tolist()
+            info.actions.decode(played.actions[end - length : end, None])
             for end, length in zip(ends, played.lengths.tolist(), strict=True)
         ]
         seeds = [environment_seed(0, episode) for episode in range(episodes)]

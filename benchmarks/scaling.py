@@ -5,15 +5,16 @@ import time
 
 from benchmarks.common import ray_runners
 from distpg.config.train_config import TrainConfig, resolve_config
-from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.policies import PolicySpec
 from distpg.core.seeding import environment_seed
-from distpg.environments.envs import env_spec, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.making import env_spec
 from distpg.environments.sleep_env import ENV_ID
 from distpg.on_ray.cluster import ray_cluster
 from distpg.training.rollouts import Rollouts
 from tests.faults.simulator import utilisation_of
 
-POLICY = PolicySpec(1, 2, (8,))
+POLICY = PolicySpec(1, (2,), (8,))
 
 
 def configuration(
@@ -44,7 +45,7 @@ def measured(config: TrainConfig, group, start: int, first: int, last: int) -> t
     Args:
         start: Iterations that the group has played before; the others count from there.
     """
-    weights = initial_weights(POLICY.layer_sizes, 0)
+    weights = POLICY.initial_weights(0)
     earlier = [weights] * min(start, config.policy_lag)
     rollouts = Rollouts(config, POLICY, group, iteration=start, earlier=earlier)
     steps, ends = 0, []

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.common import ray_runners, seconds_to_play
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event
-from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.policies import PolicySpec
 from distpg.on_ray.cluster import ray_cluster
 
 
@@ -17,10 +17,10 @@ def seconds(options: argparse.Namespace, slow_marker: Path | None) -> tuple[list
     env_id, kwargs = "distpg/Sleep-v0", {"step_ms": options.step_ms}
     if slow_marker is not None:
         env_id, kwargs["slow_marker"] = "benchmarks.chaos:Straggles-v0", str(slow_marker)
-    policy = PolicySpec(1, 2)
+    policy = PolicySpec(1, (2,))
     config = TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always")
     events: list[Event] = []
-    weights = initial_weights(policy.layer_sizes, 0)
+    weights = policy.initial_weights(0)
     with ray_runners(config, policy, 4, 0.1, events.append) as group:
         found = [seconds_to_play(group, i, 64, weights) for i in range(options.iterations + 1)]
     return found, Counter(event.kind for event in events)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distpg.training.policy import load_policy as load_policy
     from distpg.training.resume import resume as resume
     from distpg.training.rollouts import Rollouts as Rollouts
-    from distpg.training.rollouts import rollouts as rollouts
+    from distpg.training.start import rollouts as rollouts
     from distpg.training.trainer import train as train
 
 _PUBLIC = {
@@ -32,7 +32,7 @@ _PUBLIC = {
     "Weights": "distpg.core.policies",
     "load_policy": "distpg.training.policy",
     "resume": "distpg.training.resume",
-    "rollouts": "distpg.training.rollouts",
+    "rollouts": "distpg.training.start",
     "train": "distpg.training.trainer",
     "weights_digest": "distpg.core.policies",
 }

@@ -67,6 +67,10 @@ class CheckpointError(ConfigError):
         self.is_damage = is_damage
 
 
+# The number of an episode that no training plays.
+OF_EVALUATION = -1
+
+
 class EpisodeError(DistpgError):
     """An environment failed in ``episode``; the same episode fails again wherever it is played."""
 

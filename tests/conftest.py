@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import OnEvent
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.tasks import Task
 from distpg.dispatch.messages import Rules
-from distpg.environments.envs import EnvSpec, inspect_env
+from distpg.environments.envs import EnvInfo, inspect_env
+from distpg.environments.making import EnvSpec
+from distpg.environments.spaces import actions_of, observations_of
 from distpg.on_ray.cluster import ray_cluster
-from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup
+from distpg.sampling.runner_spec import EnvRunnerSpec
 
 if TYPE_CHECKING:
     from distpg.on_ray.group import RayEnvRunnerGroup
@@ -59,7 +62,19 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def policy_spec(env_id: str = "CartPole-v1", hidden_sizes: tuple[int, ...] = (8,)) -> PolicySpec:
     info = inspect_env(EnvSpec(env_id))
-    return PolicySpec(info.observation_size, info.num_actions, hidden_sizes)
+    return PolicySpec(info.observations.size, info.actions.sizes, hidden_sizes)
+
+
+def plain_env(observation_size: int, num_actions: int) -> EnvInfo:
+    """Facts of an environment of so many numbers and actions."""
+    observations = spaces.Box(-np.inf, np.inf, (observation_size,), np.float32)
+    return EnvInfo(
+        observations_of("Plain", observations),
+        actions_of("Plain", spaces.Discrete(num_actions)),
+        has_action_bounds=False,
+        max_episode_steps=None,
+        reward_threshold=None,
+    )
 
 
 def make_batch(

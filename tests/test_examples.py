@@ -1,5 +1,6 @@
 """The examples do what they say, with every promise."""
 
+import json
 import os
 import runpy
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distpg.commands.cli import main
 from tests.conftest import processes_named
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -39,6 +41,28 @@ def test_a_learner_of_ones_own_solves_cartpole(
 ) -> None:
     *_, last, _ = own_learner(monkeypatch, capsys, "--num-env-runners", "0")
     assert float(last.split()[-1]) >= 475
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--env-id", "examples.slow_simulator:Tank", "--env-kwargs", '{"step_ms": 0}'],
+        ["--env-id", "examples.factory:lake", "--env-kwargs", '{"size": 3}'],
+        ["--env-id", "Acrobot-v1", "--policy", "examples.own_policy:residual", "--max-episode-steps", "50"],
+    ],
+    ids=lambda options: options[1],
+)
+def test_what_is_named_is_trained(in_tmp_path: Path, options: list[str]) -> None:
+    usual = ["--num-env-runners", "0", "--max-iterations", "3", "--quiet", "--run-dir", "run"]
+    assert main(["train", *options, *usual]) == 0
+    result = json.loads((in_tmp_path / "run" / "result.json").read_text())
+    assert result["reproducible"]
+
+
+def test_numbers_as_actions(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = runpy.run_path(str(EXAMPLES / "continuous_control.py"))
+    example["main"](str(in_tmp_path / "run"), max_iterations=2, num_env_runners=0)
+    assert "the torque is " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ray")

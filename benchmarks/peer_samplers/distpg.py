@@ -9,14 +9,16 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import PolicySpec
 from distpg.core.tasks import Task
-from distpg.environments.envs import EnvSpec, inspect_env
-from distpg.sampling.env_runner import EnvRunner, env_runner_spec
+from distpg.environments.envs import inspect_env
+from distpg.environments.making import EnvSpec
+from distpg.sampling.env_runner import EnvRunner
+from distpg.sampling.runner_spec import env_runner_spec
 
 
 def make(policy: str, setting: str) -> Sampler:
     episodes = int(setting.split()[0])
     info = inspect_env(EnvSpec("CartPole-v1"))
-    spec = PolicySpec(info.observation_size, info.num_actions, (HIDDEN,))
+    spec = PolicySpec(info.observations.size, info.actions.sizes, (HIDDEN,))
     runner = EnvRunner(env_runner_spec(TrainConfig(), spec))
     first = itertools.count(step=episodes)
     played_with = weights(policy)

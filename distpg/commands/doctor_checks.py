@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 from distpg.config.train_config import TrainConfig
 from distpg.environments.contract import FirstLook, first_look
-from distpg.environments.envs import EnvSpec
+from distpg.environments.making import EnvSpec
 from distpg.environments.reproducibility import CAUSES, examine
 from distpg.environments.speed import measure_speed
 from distpg.errors import ClusterError, ConfigError
@@ -27,6 +27,8 @@ from distpg.system.time_limit import time_limit
 from distpg.system.user_cache import usable_cache
 from distpg.system.version import installed_version
 from distpg.training.advice import in_words, recommend
+from distpg.training.preflight import bytes_per_step
+from distpg.training.prepare import suitable_normalisation
 
 _GIB = 2**30
 # Whole episodes are played for so long; one that does not end is cut.
@@ -35,7 +37,6 @@ _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
 _ENOUGH = _GIB
 _NEWEST_PYTHON = (3, 13)
 # Numbers of about 1,000 have ended a policy's learning within an iteration or two.
-_LARGE_NUMBER = 100
 
 
 class Finding(NamedTuple):
@@ -149,9 +150,12 @@ def _examine_environment(
         return
     if not verdict.causes:
         yield Finding("ok", f"{spec.env_id} is reproducible: a function of its seed and actions")
-    for cause in verdict.causes:
+    if verdict.is_seeded:
+        why = " and ".join(CAUSES[cause] for cause in verdict.causes if cause != "hash")
+        yield Finding("ok", f"{spec.env_id} is reproducible with {why} seeded at each reset: train does it")
+    for cause in () if verdict.is_seeded else verdict.causes:
         yield _examine_cause(spec.env_id, cause, verdict.details)
-    yield _examine_ranges(look)
+    yield from _examine_spaces(look)
     if look.complaint is not None:
         yield Finding("warn", look.complaint)
     yield Finding("ok", f"{spec.env_id} makes {speed.steps / speed.seconds:,.0f} steps/s, without a policy")
@@ -159,13 +163,25 @@ def _examine_environment(
         yield Finding("ok", line)
 
 
-def _examine_ranges(look: FirstLook) -> Finding:
-    largest = max(abs(look.low), abs(look.high))
-    return _warn_if(
-        largest > _LARGE_NUMBER,
-        f"observations from {look.low:.4g} to {look.high:.4g} in the first steps",
-        f"the policy sees numbers up to {largest:.4g} as they are: scale them, or training may stand still",
+def _examine_spaces(look: FirstLook) -> Iterator[Finding]:
+    """What the policy gets to see, and how much memory that takes."""
+    env, kept = look.info, look.info.observations
+    how = {"none": "as they are", "bounds": "scaled by their bounds", "running": "scaled by what was seen"}
+    yield Finding(
+        "ok",
+        f"observations of {kept.size:,} numbers, {kept.dtype}, from {look.low:.4g} to {look.high:.4g} in the "
+        f"first steps; the policy sees them {how[suitable_normalisation(look)]}",
     )
+    sizes = env.actions.sizes
+    kind = f"one of {sizes[0]} categories" if len(sizes) == 1 else f"{len(sizes)} categories of {sum(sizes)}"
+    if not env.actions.is_categorical:
+        kind = f"{len(sizes)} number{'s' if len(sizes) > 1 else ''}"
+    where = {"none": "", "info": ", masked by info", "observation": ", masked by a part of observations"}
+    yield Finding("ok", f"an action is {kind}{where[look.action_mask]}")
+    step = bytes_per_step(env, look.action_mask != "none")
+    limit, episodes = env.max_episode_steps, TrainConfig().episodes_per_iteration
+    most = "" if limit is None else f": an iteration at most {step * limit * episodes / 1e6:,.1f} MB"
+    yield Finding("ok", f"a step takes {step:,} bytes{most}")
 
 
 def _examine_cause(env_id: str, cause: str, details: str | None) -> Finding:

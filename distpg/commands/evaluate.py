@@ -1,8 +1,8 @@
 """``distpg evaluate``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from distpg.commands.options import RunOptions
 from distpg.commands.parser import parse
@@ -24,6 +24,12 @@ class EvaluateOptions(RunOptions):
     """Weights to use: last, best, or a checkpoint's number"""
     video: str | None = None
     """File for the first episode: .gif or .webp"""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment that take the place of the run's, as JSON"""
+    episodes_at_once: Annotated[int, Range(1, 2**20)] = 64
+    """Episodes that are played side by side, each in an environment of its own"""
+    num_env_runners: Annotated[int, Range(0, 100_000)] = 0
+    """EnvRunners (Ray actors) that play them; 0: play in this process, without Ray"""
 
 
 def run(arguments: list[str]) -> int:
@@ -37,7 +43,16 @@ def run(arguments: list[str]) -> int:
 
     video = Path(options.video) if options.video else None
     with own_stdout():
-        result = evaluate(options.run, options.num_episodes, not options.sampled, options.checkpoint, video)
+        result = evaluate(
+            options.run,
+            options.num_episodes,
+            not options.sampled,
+            options.checkpoint,
+            video,
+            options.episodes_at_once,
+            options.num_env_runners,
+            env_kwargs=options.env_kwargs,
+        )
     if not options.quiet:
         print(
             f"{'sampled' if options.sampled else 'greedy'} policy after {result.iterations} iterations, "

@@ -10,11 +10,12 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import tyro
 
+from distpg.config.given import name_of
 from distpg.config.option_types import (
     Option,
     check_option,
@@ -173,7 +174,7 @@ def _value_rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
 
 
 def _metavar(expected: Any) -> str:
-    arguments = typing.get_args(expected)
+    arguments = [one for one in typing.get_args(expected) if typing.get_origin(one) is not Callable]
     if typing.get_origin(expected) is dict:
         return "JSON"
     if typing.get_origin(expected) is Literal:
@@ -184,7 +185,13 @@ def _metavar(expected: Any) -> str:
 
 
 def _written(value: object) -> str:
-    return json.dumps(value) if isinstance(value, dict) else "none" if value is None else str(value)
+    return (
+        json.dumps(value, default=name_of)
+        if isinstance(value, dict)
+        else "none"
+        if value is None
+        else str(value)
+    )
 
 
 def _unknown(token: str, known: list[str]) -> ConfigError:

@@ -1,5 +1,6 @@
 """Where a configuration comes from besides the command line: presets and files."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -54,6 +55,9 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
         name = str(key).replace("-", "_")
         if name in changes:
             raise ConfigError(f"{source}: {option_name(name)} stands there twice", "Leave one of them out.")
+        # Dates and sets are YAML's own; values of Python come from Python alone.
+        if not _is_plain(value):
+            raise ConfigError(f"{source}: {option_name(name)} cannot be {value!r}", "Write it as JSON would.")
         changes[name] = value
     named = changes.pop("preset", None)
     if base is None:
@@ -68,6 +72,14 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
         return replace(base, **in_present_terms(changes))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error.message}", error.hint) from error
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def load_config_file(path: str | Path, base: TrainConfig | None = None) -> TrainConfig:

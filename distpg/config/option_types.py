@@ -10,7 +10,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import Enum
@@ -170,6 +170,8 @@ def is_a(value: object, expected: Any) -> bool:
         return isinstance(value, (tuple, list)) and all(is_a(item, arguments[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and _is_json(value)
+    if origin is Callable:
+        return callable(value)
     if expected is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
     if expected is int:
@@ -188,14 +190,14 @@ def _is_finite(value: float) -> bool:
 
 
 def _is_json(value: object, depth: int = 0) -> bool:
-    """Whether strict JSON can hold a value and gives it back unchanged."""
+    """Whether strict JSON can hold a value, or the name of one of Python's own, and gives it back."""
     if depth > _MAX_DEPTH:
         return False
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_json(item, depth + 1) for key, item in value.items())
     if isinstance(value, list):
         return all(_is_json(item, depth + 1) for item in value)
-    return math.isfinite(value) if isinstance(value, float) else isinstance(value, (str, int, type(None)))
+    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, (tuple, bytes, set))
 
 
 def describe_type(expected: Any) -> str:
@@ -205,6 +207,8 @@ def describe_type(expected: Any) -> str:
         return " or ".join(describe_type(argument) for argument in arguments)
     if origin is Literal:
         return " or ".join(arguments)
+    if origin is Callable:
+        return "a class or function"
     if origin is tuple:
         return "a list of " + ("whole numbers" if arguments[0] is int else describe_type(arguments[0]))
     if origin is dict:

@@ -1,9 +1,11 @@
 """TrainConfig: one frozen dataclass is the whole configuration of a run."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
+from distpg.config.given import given, name_of
 from distpg.config.option_types import (
     FREE,
     LIMIT,
@@ -23,6 +25,8 @@ _NATURAL = Range(0, 2**53)
 _COUNT = Range(1, 2**53)
 _LENGTH = Range(1, 2**31 - 1)
 
+POLICIES = ("linear", "polynomial", "mlp", "cnn")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -32,10 +36,14 @@ class TrainConfig:
         ConfigError: A value is out of its range, or two options contradict each other.
     """
 
-    env_id: str = "CartPole-v1"
-    """Gymnasium environment id, or module:EnvId for one of your own"""
+    env_id: str | Callable[..., Any] = "CartPole-v1"
+    """Gymnasium environment id, module:EnvId, or module:factory; from Python a class or function too"""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON"""
+    env_number_kwarg: str | None = None
+    """Keyword argument that gets a number of its own in each environment: for ports, displays, files"""
+    wrappers: tuple[str | Callable[..., Any], ...] = ()
+    """Functions module:name from an environment to another, the innermost first"""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     """Random seed: the same one gives the same weights"""
     num_env_runners: Annotated[int | Literal["auto"], Range(0, 100_000), FREE] = "auto"
@@ -60,10 +68,14 @@ class TrainConfig:
     """Weight step t by gamma^t: no bias with reward-to-go, but late steps hardly count"""
     normalise_advantages: Literal["none", "rms", "standardise"] = "rms"
     """Advantage normalisation over a batch's steps: divide by their root mean square, or standardise"""
+    normalise_returns: Literal["none", "running"] = "none"
+    """Return normalisation: divide by the running deviation of the returns of earlier iterations"""
     entropy_coef: Annotated[float, Range(0)] = 0.0
     """Coefficient of the entropy bonus"""
     max_grad_norm: Annotated[float | None, _POSITIVE] = None
     """Gradient clipping by global norm (Euclidean)"""
+    max_kl: Annotated[float | None, _POSITIVE] = None
+    """Trust region: an update is shortened to at most this mean divergence of the policy, in nats"""
     optimiser: Literal["adam", "sgd"] = "adam"
     """Optimiser of the policy"""
     lr: Annotated[float, _POSITIVE] = 0.02
@@ -78,18 +90,38 @@ class TrainConfig:
     """Learning rate schedule; linear: decays to 0 at --lr-decay-env-steps"""
     lr_decay_env_steps: Annotated[int | None, _COUNT] = None
     """Environment steps after which a linear learning rate schedule has reached 0"""
+    gae_lambda: Annotated[float | None, Range(0, 1)] = None
+    """Generalised advantage estimation with --baseline value: its lambda; none: returns minus V(s)"""
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """Entropy bonus schedule; linear: its coefficient decays to 0 at --entropy-decay-env-steps"""
+    entropy_decay_env_steps: Annotated[int | None, _COUNT] = None
+    """Environment steps after which a linear entropy schedule has reached 0"""
     value_lr: Annotated[float, _POSITIVE] = 0.01
     """Learning rate of the value function (Adam)"""
     value_updates: Annotated[int, Range(1, 10_000)] = 10
-    """Gradient steps an iteration that regress the value function on the returns"""
-    policy: Literal["linear", "polynomial", "mlp"] = "mlp"
-    """Softmax policy: linear in the observation, in its polynomial features, or a multilayer perceptron"""
+    """Passes over a batch that regress the value function on the returns"""
+    value_minibatch_size: Annotated[int | None, _COUNT] = None
+    """Environment steps of each gradient step of the value function; default: the whole batch"""
+    policy: str | Callable[..., Any] = "mlp"
+    """linear in the observation, polynomial features of it, mlp, cnn for images, or module:factory"""
     degree: Annotated[int, Range(1, 20)] = 2
     """Degree of the polynomial features"""
     hidden_sizes: Annotated[tuple[int, ...], Range(1, 2**20)] = (128,)
     """Hidden layer widths of policy and value network"""
+    action_bounds: Literal["clip", "tanh"] = "clip"
+    """Numbers as actions: drawn from a normal distribution and clipped to the bounds, or their tanh"""
+    action_mask: Literal["auto", "info", "observation", "none"] = "auto"
+    """Where action_mask says which actions are legal: in info, in a Dict observation, or nowhere"""
+    drop_observations: tuple[str, ...] = ()
+    """Parts of a Dict observation that the policy does not see"""
+    normalise_observations: Literal["auto", "none", "bounds", "running"] = "auto"
+    """Observation normalisation: by the space's bounds, or by the running mean and deviation"""
     sampler: Literal["auto", "gymnasium"] = "auto"
     """How a runner plays episodes"""
+    evaluate_every: Annotated[int, _NATURAL] = 0
+    """Iterations between evaluations of the greedy policy, by which the best checkpoint is known; 0: none"""
+    evaluation_episodes: Annotated[int, _LENGTH] = 20
+    """Episodes of each of them, none of which is trained on"""
     stop_return: Annotated[float | Literal["auto"] | None, Range(None), LIMIT] = "auto"
     """Stop when the last 100 episodes average this; auto: the environment's reward threshold"""
     max_env_steps: Annotated[int | Literal["auto"] | None, _COUNT, LIMIT] = "auto"
@@ -116,8 +148,9 @@ class TrainConfig:
     """Play about one task in so many twice and compare; 0: none"""
     allow_mixed: Annotated[bool, FREE] = False
     """Use runners whose arithmetic differs from this machine's, instead of refusing them"""
-    env_reuse: Literal["auto", "always", "episode"] = "auto"
-    """Reset environments for each episode, or make them anew; auto: anew where a reset does not suffice"""
+    env_reuse: Literal["auto", "always", "episode", "seeded"] = "auto"
+    """Reset environments for each episode, make them anew, or play one by one with random and numpy.random
+    seeded at each reset; auto: as it takes for the environment to be reproducible"""
     compile_cache: Annotated[bool, FREE] = True
     """Compiled code is kept in the user's cache directory for the next start, unless --no-compile-cache"""
     record_dispatch: Annotated[str | None, FREE] = None
@@ -128,29 +161,47 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, option in options_of(TrainConfig).items():
             check_option(name, getattr(self, name), option)
+        object.__setattr__(self, "env_id", given(self.env_id))
+        object.__setattr__(self, "policy", given(self.policy))
+        object.__setattr__(self, "wrappers", tuple(map(given, self.wrappers)))
         # Lists come from YAML and JSON.
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        for name in ("hidden_sizes", "drop_observations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("run_dir", "record_dispatch"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expand_home(path))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
+        if str(self.policy) not in POLICIES and ":" not in str(self.policy):
+            raise ConfigError(
+                f"--policy cannot be {self.policy!r}",
+                f"It takes {', '.join(POLICIES)}, or module:factory of a torch module of your own.",
+            )
         if self.baseline == "episode" and self.returns == "total":
             raise ConfigError(
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
                 "Use --returns to-go, or another --baseline.",
+            )
+        if self.gae_lambda is not None and (self.baseline != "value" or self.returns != "to-go"):
+            raise ConfigError(
+                "--gae-lambda needs --baseline value and --returns to-go",
+                "Give them, or leave --gae-lambda out.",
             )
         if self.discount_weighting and self.returns == "total":
             raise ConfigError(
                 "--discount-weighting with --returns total would discount twice",
                 "Use --returns to-go, or leave --discount-weighting out.",
             )
-        if (self.lr_schedule == "linear") != (self.lr_decay_env_steps is not None):
-            raise ConfigError(
-                "--lr-schedule linear and --lr-decay-env-steps go together",
-                "Give both, or neither for a constant learning rate.",
-            )
+        for kind, schedule, steps, what in (
+            ("lr", self.lr_schedule, self.lr_decay_env_steps, "learning rate"),
+            ("entropy", self.entropy_schedule, self.entropy_decay_env_steps, "coefficient"),
+        ):
+            if (schedule == "linear") != (steps is not None):
+                raise ConfigError(
+                    f"--{kind}-schedule linear and --{kind}-decay-env-steps go together",
+                    f"Give both, or neither for a constant {what}.",
+                )
         if self.num_env_runners == 0 and self.address is not None:
             raise ConfigError(
                 "--num-env-runners 0 collects in this process, so --address has no meaning",
@@ -187,7 +238,7 @@ def check_resumable(before: TrainConfig, now: TrainConfig) -> None:
             "Leave it out. A run may be moved as a whole, and resumed where it is then.",
         )
     for field_name, option in options_of(TrainConfig).items():
-        old, new = getattr(before, field_name), getattr(now, field_name)
+        old, new = _named(getattr(before, field_name)), _named(getattr(now, field_name))
         name = option_name(field_name)
         if option.on_resume is FREE or old == new:
             continue
@@ -203,10 +254,15 @@ def check_resumable(before: TrainConfig, now: TrainConfig) -> None:
             )
 
 
+def _named(value: Any) -> Any:
+    """A value with names for what only a program has, as files hold it."""
+    return json.loads(json.dumps(value, default=name_of)) if isinstance(value, dict) else value
+
+
 def config_to_json(config: TrainConfig) -> str:
     """Strict JSON of every option but the run directory, which is where the file lies."""
     values = {option.name: getattr(config, option.name) for option in fields(config)}
-    return json.dumps(values | {"run_dir": None}, indent=2, allow_nan=False) + "\n"
+    return json.dumps(values | {"run_dir": None}, indent=2, allow_nan=False, default=name_of) + "\n"
 
 
 def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
@@ -215,13 +271,19 @@ def automatic_episodes_per_task(episodes_per_iteration: int) -> int:
 
 
 def resolve_config(
-    config: TrainConfig, reward_threshold: float | None, env_reuse: Literal["always", "episode"] = "always"
+    config: TrainConfig,
+    reward_threshold: float | None,
+    env_reuse: Literal["always", "episode", "seeded"] = "always",
+    action_mask: str = "none",
+    normalise_observations: str = "none",
 ) -> TrainConfig:
     """``config`` with every ``auto`` that does not depend on the machine replaced by its value.
 
     Args:
         reward_threshold: What the environment calls solved.
         env_reuse: How the environment may be reused.
+        action_mask: Where it says which actions are legal.
+        normalise_observations: What suits its observations.
     """
     automatic: dict[str, Any] = {
         "episodes_per_task": automatic_episodes_per_task(config.episodes_per_iteration),
@@ -229,6 +291,8 @@ def resolve_config(
         "max_env_steps": 1_000_000 if config.max_iterations is None else None,
         "sampler": "gymnasium",
         "env_reuse": env_reuse,
+        "action_mask": action_mask,
+        "normalise_observations": normalise_observations,
     }
     return replace(
         config, **{name: value for name, value in automatic.items() if getattr(config, name) == "auto"}

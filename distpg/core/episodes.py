@@ -14,8 +14,9 @@ class EpisodeBatch:
     """E whole episodes of N steps in all, one after the other in order of their numbers.
 
     Attributes:
-        observations: float32[N, ...], what the policy saw before each action.
-        actions: Smallest unsigned dtype that holds every action, [N].
+        observations: float32 or uint8[N, observation size], what the policy saw before each action.
+        actions: Smallest unsigned dtype that holds every category, of numbers float32: [N] where an action is
+            one category, else [N, parts].
         returns: float32[N], the discounted return that weights each step's log-probability.
         lengths: int32[E], steps of each episode.
         episode_ids: int64[E].
@@ -24,12 +25,12 @@ class EpisodeBatch:
         weights_seq_no: How many updates had made the weights that played the episodes.
         log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
         rewards: float32[N], where asked for.
-        final_observations: float32[E, ...], where asked for.
-        action_masks: bool[N, number of actions], where the environment has them.
+        final_observations: As ``observations``, [E, observation size], where asked for.
+        action_masks: bool[N, categories], those that were legal, where the environment says so.
     """
 
-    observations: NDArray[np.float32]
-    actions: NDArray[np.unsignedinteger]
+    observations: NDArray[np.float32] | NDArray[np.uint8]
+    actions: NDArray[Any]
     returns: NDArray[np.float32]
     lengths: NDArray[np.int32]
     episode_ids: NDArray[np.int64]
@@ -38,7 +39,7 @@ class EpisodeBatch:
     weights_seq_no: int
     log_probs: NDArray[np.float32] | None = None
     rewards: NDArray[np.float32] | None = None
-    final_observations: NDArray[np.float32] | None = None
+    final_observations: NDArray[Any] | None = None
     action_masks: NDArray[np.bool_] | None = None
 
     @property
@@ -98,7 +99,7 @@ def actions_digests(batch: EpisodeBatch) -> list[str]:
     return [actions_digest(actions) for actions in np.split(batch.actions, batch.starts[1:])]
 
 
-def actions_digest(actions: NDArray[np.unsignedinteger]) -> str:
-    """First 16 hex digits of SHA-256 over an episode's actions, [T], as little-endian bytes."""
+def actions_digest(actions: NDArray[Any]) -> str:
+    """First 16 hex digits of SHA-256 over an episode's actions, [T] or [T, parts], as little-endian bytes."""
     data = np.ascontiguousarray(actions, actions.dtype.newbyteorder("<")).tobytes()
     return hashlib.sha256(data).hexdigest()[:16]

@@ -27,6 +27,10 @@ class Stream(IntEnum):
     INITIAL_WEIGHTS = 4
     MINIBATCH_ORDER = 5
     AUDIT = 6
+    GLOBALS = 7
+    EVALUATION_GLOBALS = 8
+    PERIODIC_SEED = 9
+    PERIODIC_ACTION = 10
 
 
 def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], seed: int) -> NDArray[np.uint32]:

@@ -1,17 +1,23 @@
 """What runners are given to do: fixed runs of consecutive episodes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from distpg.core.seeding import Stream, words
 
 
 class Task(NamedTuple):
-    """A fixed run of consecutive episodes, played with the weights after update ``weights_seq_no``."""
+    """A fixed run of consecutive episodes, played with the weights after update ``weights_seq_no``.
+
+    Episodes that are not trained on are numbered on their own, and have random numbers of their own:
+    ``periodic`` are those of evaluations in the course of a training, ``greedy`` and ``sampled`` those of
+    ``distpg evaluate``.
+    """
 
     first_episode: int
     num_episodes: int
     weights_seq_no: int
+    plays: Literal["training", "periodic", "greedy", "sampled"] = "training"
 
 
 def tasks_of_iteration(

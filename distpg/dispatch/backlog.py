@@ -303,7 +303,7 @@ class Backlog:
             self._quarantine.append((now + QUARANTINE_S, task))
             return Search(task)
         episodes = range(task.first_episode, task.first_episode + task.num_episodes)
-        work.parts = {Task(episode, 1, task.weights_seq_no) for episode in episodes}
+        work.parts = {task._replace(first_episode=episode, num_episodes=1) for episode in episodes}
         for part in sorted(work.parts, reverse=True):
             self._work[part] = _Work(work.round, parent=task, is_alone=True)
             self._unfinished.add(part)

@@ -7,8 +7,7 @@ or a flag that is a list, counts there as Python takes it.
 import contextlib
 import faulthandler
 import math
-import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Real
 from time import perf_counter
@@ -18,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.environments.envs import (
-    Env,
     EnvInfo,
-    EnvSpec,
     Origin,
     close_env,
     info_of,
@@ -28,7 +25,10 @@ from distpg.environments.envs import (
     origin_of,
     without_wrappers,
 )
-from distpg.environments.trace import actions_of, reset_seed
+from distpg.environments.generators import generators_kept
+from distpg.environments.making import Env, EnvSpec
+from distpg.environments.spaces import Observations, mask_source
+from distpg.environments.trace import actions_of, legal, reset_seed
 from distpg.errors import DistpgError, EnvironmentIdError, in_words, shortened
 from distpg.system.interrupts import Interrupted, Interrupts
 from distpg.system.surroundings import theirs
@@ -49,6 +49,7 @@ class FirstLook:
         step_s: Seconds of the slower of its reset and its slowest step; 0 where it was not played.
         low: Least number of its observations; 0 where it was not played.
         high: Greatest one.
+        action_mask: Where it says which actions are legal, as of :func:`mask_source`.
         complaint: Why it could not be closed, if so.
     """
 
@@ -58,6 +59,7 @@ class FirstLook:
     step_s: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    action_mask: str = "none"
     complaint: str | None = None
 
 
@@ -78,7 +80,7 @@ def first_look(
     """
     name_crashes()
     # Interrupts: a KeyboardInterrupt of the environment's own is not the user's.
-    with Interrupts(), theirs(), _random_state_kept():
+    with Interrupts(), theirs(), generators_kept():
         began = perf_counter()
         try:
             with time_limit(timeout_s):
@@ -86,15 +88,16 @@ def first_look(
         except EnvironmentIdError:
             _check_time(spec, perf_counter() - began, timeout_s, "to be made")
             raise
-        make_s, played = perf_counter() - began, _Played(spec)
+        make_s = perf_counter() - began
         try:
-            info = info_of(spec.env_id, env)
+            info = info_of(spec, env)
             origin = origin_of(env)
+            played = _Played(spec, info)
             if plays(origin):
                 played.play(env, timeout_s)
         finally:
             complaint = close_env(env)
-    return FirstLook(info, origin, make_s, played.step_s, *played.range, complaint)
+    return FirstLook(info, origin, make_s, played.step_s, *played.range, played.action_mask, complaint)
 
 
 def name_crashes() -> None:
@@ -102,17 +105,6 @@ def name_crashes() -> None:
     if not faulthandler.is_enabled():
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             faulthandler.enable(2)
-
-
-@contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """A look takes no numbers of the process's own generators, which the caller may have seeded."""
-    pythons, numpys = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(pythons)
-        np.random.set_state(numpys)
 
 
 def _check_time(spec: EnvSpec, took_s: float, timeout_s: float, what: str) -> None:
@@ -126,8 +118,10 @@ def _check_time(spec: EnvSpec, took_s: float, timeout_s: float, what: str) -> No
 class _Played:
     """The course of the look: seconds of its slowest call, and the range of the observations."""
 
-    def __init__(self, spec: EnvSpec) -> None:
+    def __init__(self, spec: EnvSpec, info: EnvInfo) -> None:
         self._spec = spec
+        self._info = info
+        self.action_mask = "none" if spec.action_mask == "auto" else spec.action_mask
         self.step_s = 0.0
         self.range = (0.0, 0.0)
         self._seen: list[float] = []
@@ -147,14 +141,19 @@ class _Played:
         _check_time(self._spec, perf_counter() - began, timeout_s, "for its first steps")
 
     def _play(self, env: Env, actions: list[Any]) -> None:
-        env_id, shape, began = self._spec.env_id, env.observation_space.shape or (), perf_counter()
+        env_id, kept, began = self._spec.env_id, self._info.observations, perf_counter()
         result = self._timed(env.reset, seed=reset_seed(0), options=None)
-        self._see(observation_of_reset(env_id, result, shape))
+        self._see(observation_of_reset(env_id, result, kept))
+        observation, told = result[0], dict(*result[1:])
+        if self._spec.action_mask == "auto":
+            self.action_mask = mask_source(env.observation_space, told, sum(self._info.actions.sizes))
         for action in actions:
-            observation, ended = parts_of_step(env_id, self._timed(env.step, action), shape)
-            self._see(observation)
+            result = self._timed(env.step, legal(env, action, observation, told))
+            seen, ended = parts_of_step(env_id, result, kept)
+            self._see(seen)
             if ended or perf_counter() - began > _ENOUGH_S:
                 return
+            observation, told = result[0], result[4]
 
     def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         began = perf_counter()
@@ -181,26 +180,26 @@ def refused(env_id: str, what: str, cure: str) -> EnvironmentIdError:
     return EnvironmentIdError(f"{env_id} cannot be trained on: {what}", cure)
 
 
-def observation_of_reset(env_id: str, result: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def observation_of_reset(env_id: str, result: Any, kept: Observations) -> NDArray[np.float32]:
     """The observation of what a reset gives; raises EnvironmentIdError where there is none."""
     if isinstance(result, (tuple, list)) and len(result) > 0:
         try:
-            return checked_observation(env_id, result[0], shape)
+            return checked_observation(env_id, result[0], kept)
         except EnvironmentIdError:
             if len(result) == 2 and isinstance(result[1], dict):
                 raise
     try:
-        checked_observation(env_id, result, shape)
+        checked_observation(env_id, result, kept)
     except EnvironmentIdError:
         if isinstance(result, (tuple, list)) and len(result) > 0:
-            checked_observation(env_id, result[0], shape)  # says what is wrong with it
+            checked_observation(env_id, result[0], kept)  # says what is wrong with it
         what = f"its reset returns {_shown(result)}, not (observation, info)"
         raise refused(env_id, what, "Return a tuple of the observation and a dictionary.") from None
     what = "its reset returns the observation alone, not (observation, info)"
     raise refused(env_id, what, f"Return a tuple of both. {_OLD}")
 
 
-def parts_of_step(env_id: str, result: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], bool]:
+def parts_of_step(env_id: str, result: Any, kept: Observations) -> tuple[NDArray[np.float32], bool]:
     """The observation of what a step gives, and whether the episode ends (EnvironmentIdError: neither)."""
     parts = tuple(result) if isinstance(result, Iterable) else ()
     if len(parts) != 5:
@@ -208,21 +207,28 @@ def parts_of_step(env_id: str, result: Any, shape: tuple[int, ...]) -> tuple[NDA
         what = f"its step returns {has}, not observation, reward, terminated, truncated, info"
         cure = f"Split done into terminated and truncated. {_OLD}" if len(parts) == 4 else "Return all five."
         raise refused(env_id, what, cure)
-    observation = checked_observation(env_id, parts[0], shape)
+    observation = checked_observation(env_id, parts[0], kept)
     check_reward(env_id, parts[1])
     for name, flag in zip(("terminated", "truncated"), parts[2:4], strict=True):
         check_flag(env_id, name, flag)
     return observation, bool(parts[2]) or bool(parts[3])
 
 
-def checked_observation(env_id: str, observation: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An observation as the policy sees it, of this shape (EnvironmentIdError: it is none)."""
+def checked_observation(env_id: str, observation: Any, kept: Observations) -> NDArray[np.float32]:
+    """An observation as the policy sees it (EnvironmentIdError: it is none)."""
+    shape = kept.shape
 
     def wrong(what: str, cure: str) -> EnvironmentIdError:
         return refused(env_id, f"its observation {what}", cure)
 
+    if kept.encode is not None:
+        try:
+            return kept.encode(observation).astype(np.float32)
+        except Exception as error:
+            what = f"does not fit its observation_space: {_shown(observation)} ({in_words(error)})"
+            raise wrong(what, "Make both the same: observation_space.contains(observation) tells.") from error
     if isinstance(observation, dict):
-        raise wrong("is a dictionary", "gymnasium.wrappers.FlattenObservation makes an array of it.")
+        raise wrong("is a dictionary", "Its observation_space should be a Dict, or it an array.")
     if isinstance(observation, np.ma.MaskedArray):
         cure = "Return observation.filled(0): what is hidden would be taken for numbers."
         raise wrong("is a masked array", cure)

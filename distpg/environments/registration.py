@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from distpg.config.given import Given
 from distpg.environments.envs import Origin
 from distpg.errors import ConfigError
 
@@ -20,6 +21,8 @@ UNCHECKED = "the calling script alone registers it, which the processes that che
 
 def is_registered_here_alone(env_id: str, origin: Origin) -> bool:
     """Whether a new process, which imports Gymnasium and the module that the id names, does not have it."""
+    if isinstance(env_id, Given):
+        return False  # it goes wherever it is needed
     module, colon, _ = env_id.rpartition(":")
     if colon:
         return module == "__main__"

@@ -1,5 +1,6 @@
 """Is an environment a function of its seed and actions? Played in child processes, that is found out."""
 
+import base64
 import contextlib
 import json
 import os
@@ -13,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import cloudpickle
+
 from distpg.environments.contract import FirstLook
-from distpg.environments.envs import EnvSpec, Origin, close_env, make_env, origin_of
+from distpg.environments.envs import Origin, close_env, make_env, origin_of
+from distpg.environments.making import EnvSpec
 from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
 
-EnvReuse = Literal["always", "episode"]
+EnvReuse = Literal["always", "episode", "seeded"]
 _Circumstances = dict[str, Any]
 
 # With this process's own search path: modules of the user's must be found, and no others hide ours.
@@ -49,6 +53,7 @@ CAUSES = {
     "other": "a generator that reset(seed) does not seed, the operating system's randomness, or threads",
     "unchecked": "not known",
 }
+_SEEDABLE = frozenset({"python_random", "numpy_random"})
 _HOPELESS = frozenset({"process", "python_random", "numpy_random", "clock", "other"})
 
 
@@ -65,15 +70,24 @@ class Verdict:
     def env_reuse(self) -> EnvReuse:
         """The cheapest way to use environments that does not change what an episode is.
 
-        An environment that nothing makes reproducible is reused; one that could not be checked is not.
+        An environment that nothing makes reproducible is reused; one that could not be checked is not. Where
+        the global generators are all that it depends on, they are seeded.
         """
+        if self.is_seeded:
+            return "seeded"
         if not _HOPELESS.isdisjoint(self.causes):
             return "always"
         return "episode" if {"reset", "unchecked"} & set(self.causes) else "always"
 
+    @property
+    def is_seeded(self) -> bool:
+        """Whether it is reproducible where the global random generators are seeded at each reset."""
+        causes = set(self.causes) - {"hash"}
+        return bool(causes) and causes <= _SEEDABLE
+
     def why_not_reproducible(self, runners_hash_seed: str | None) -> str | None:
         """Why a run whose runners have this PYTHONHASHSEED is not reproducible; None as far as is known."""
-        causes = [cause for cause in self.causes if cause in _HOPELESS]
+        causes = [cause for cause in self.causes if cause in _HOPELESS and not self.is_seeded]
         if "hash" in self.causes and runners_hash_seed != "0":
             causes.append("hash")
         if not causes:
@@ -168,7 +182,12 @@ def _play(
     deadline = time.monotonic() + timeout_s
     try:
         for circumstances, hash_seed in processes:
-            request = {"env": asdict(spec), "budget_s": budget_s, "circumstances": circumstances}
+            request = {"budget_s": budget_s, "circumstances": circumstances}
+            # What only this program has travels as runners get it: by value, to a child of this process.
+            if spec.is_of_this_program:
+                request["pickled_env"] = base64.b64encode(cloudpickle.dumps(spec)).decode()
+            else:
+                request["env"] = asdict(spec)
             # By a file: arguments of environments may be longer than a command line.
             with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
                 json.dump(request, file)

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from time import perf_counter
 
-from distpg.environments.envs import EnvSpec, close_env, make_env
+from distpg.environments.envs import close_env, make_env
+from distpg.environments.making import EnvSpec
 from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
 from distpg.system.hardware import time_in_queue
 from distpg.system.surroundings import theirs

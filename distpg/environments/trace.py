@@ -1,11 +1,13 @@
 """What an environment does under fixed actions, as digests; :func:`main` is a child process's program."""
 
+import base64
 import contextlib
 import copy
 import hashlib
 import itertools
 import json
 import os
+import pickle
 import random
 import sys
 import time
@@ -19,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.seeding import Stream, environment_seed, uniform, words
-from distpg.environments.envs import Env, EnvSpec, close_env, make_env
+from distpg.environments.envs import close_env, make_env
+from distpg.environments.making import Env, EnvSpec
+from distpg.environments.spaces import mask_source, masks_of
 from distpg.errors import DistpgError
 from distpg.system.interrupts import Interrupted
 
@@ -68,6 +72,19 @@ def actions_of(env: Env, number: int, count: int) -> list[Any]:
     return [space.sample() for _ in range(count)]
 
 
+def legal(env: Env, action: Any, observation: Any, info: Any) -> Any:
+    """The action, or another one where the environment tells by a mask that it is not legal."""
+    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Discrete):
+        return action
+    source = mask_source(env.observation_space, info, int(space.n))
+    if (mask_of := masks_of(source, (int(space.n),))) is None:
+        return action
+    start = int(space.start)
+    choices = np.flatnonzero(mask_of(observation, info))
+    return action if action - start in choices else start + int(choices[(action - start) % len(choices)])
+
+
 def play(
     env: Env,
     number: int,
@@ -87,11 +104,12 @@ def play(
     digest = digest or hashlib.sha256()
     digests: list[str] = []
     try:
-        observation, _ = env.reset(seed=reset_seed(number))
+        observation, info = env.reset(seed=reset_seed(number))
         _feed(digest, observation)
         digests.append(digest.hexdigest()[:16])
         for action in actions_of(env, number, max_steps):
-            observation, reward, terminated, truncated, _ = env.step(action)
+            action = legal(env, action, observation, info)
+            observation, reward, terminated, truncated, info = env.step(action)
             _feed(digest, observation)
             digest.update(np.float64(reward).tobytes() + bytes([bool(terminated), bool(truncated)]))
             digests.append(digest.hexdigest()[:16])
@@ -219,15 +237,20 @@ def pretend(
 
 
 def main() -> None:
-    """Answer the request on standard input, both in JSON: ``{"env", "budget_s", "circumstances"}``."""
+    """Answer the request on standard input, both in JSON: ``{"env", "budget_s", "circumstances"}``.
+
+    Instead of ``env`` it may have ``pickled_env``: this is a child of the program that it is of.
+    """
     wanted = json.load(sys.stdin)
     # Environments print; what they print must not get into the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)
     try:
-        answer = asdict(
-            traces(EnvSpec(**wanted["env"]), wanted["budget_s"], pretend(**wanted["circumstances"]))
-        )
+        if "pickled_env" in wanted:
+            spec = pickle.loads(base64.b64decode(wanted["pickled_env"]))
+        else:
+            spec = EnvSpec(**wanted["env"])
+        answer = asdict(traces(spec, wanted["budget_s"], pretend(**wanted["circumstances"])))
     except DistpgError as error:
         answer = {"error": error.message}
     with os.fdopen(answer_to, "w", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from distpg.environments.envs import EnvSpec
+from distpg.config.given import name_of
+from distpg.environments.making import EnvSpec, callable_of
 from distpg.system.user_cache import cache_directory
 
 # Of what is checked and how; a higher number makes all verdicts so far void.
-_VERSION = 1
+_VERSION = 2
 
 Key = dict[str, Any]
 
@@ -28,20 +29,22 @@ def verdict_key(spec: EnvSpec, kind: type[Any]) -> Key:
         "check": _VERSION,
         "env_id": spec.env_id,
         # As JSON gives it back: a tuple is a list.
-        "env_kwargs": json.loads(json.dumps(spec.env_kwargs)),
+        "env_kwargs": json.loads(json.dumps(spec.env_kwargs, default=name_of)),
         "max_episode_steps": spec.max_episode_steps,
-        "source": _source_digest(kind),
+        "wrappers": list(spec.wrappers),
+        "source": None if spec.is_of_this_program else _source_digest(kind, spec.wrappers),
         "python": python_version(),
         "numpy": np.__version__,
         "gymnasium": gymnasium.__version__,
     }
 
 
-def _source_digest(kind: type[Any]) -> str | None:
-    """Of the files that define the class and those it inherits from; None where one is in no file."""
+def _source_digest(kind: type[Any], wrappers: Sequence[str]) -> str | None:
+    """Of the files that define the class, its bases and its wrappers; None where one is in no file."""
     try:
         bases = [base for base in kind.__mro__ if base.__module__ not in ("builtins", "typing")]
-        sources = sorted(Path(file).read_bytes() for file in set(map(inspect.getsourcefile, bases)) if file)
+        defined: list[Any] = [*bases, *map(callable_of, wrappers)]
+        sources = sorted(Path(file).read_bytes() for file in set(map(inspect.getsourcefile, defined)) if file)
     except (OSError, TypeError):
         return None
     return hashlib.sha256(b"".join(sources)).hexdigest() if sources else None

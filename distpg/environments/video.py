@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distpg.environments.envs import Env, EnvSpec, cannot_draw, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.failures import cannot_draw
+from distpg.environments.making import Env, EnvSpec
 from distpg.errors import ConfigError, RenderError
 from distpg.system.files import check_directory_of, writing
 from distpg.system.interrupts import Interrupted

@@ -50,3 +50,28 @@ def log(x):
     y = y + n * f32(-2.12194440e-4)
     y = y - f32(0.5) * z
     return x + y + n * f32(0.693359375)
+
+
+@njit
+def normal_quantile(p):
+    """The number that a normally distributed one is below with probability p, 0 < p < 1.
+
+    Source: Wichura, "Algorithm AS 241: the percentage points of the normal distribution" (1988), PPND7.
+    """
+    q = p - f32(0.5)
+    if abs(q) <= f32(0.425):
+        r = f32(0.180625) - q * q
+        above = ((f32(59.109374720) * r + f32(159.29113202)) * r + f32(50.434271938)) * r + f32(3.3871327179)
+        below = ((f32(67.187563600) * r + f32(78.757757664)) * r + f32(17.895169469)) * r + f32(1.0)
+        return q * above / below
+    r = np.sqrt(log(f32(1.0) / min(p, f32(1.0) - p)))
+    if r <= f32(5.0):
+        r -= f32(1.6)
+        above = ((f32(0.17023821103) * r + f32(1.3067284816)) * r + f32(2.7568153900)) * r + f32(1.4234372777)
+        below = (f32(0.12021132975) * r + f32(0.73700164250)) * r + f32(1.0)
+    else:
+        r -= f32(5.0)
+        above = ((f32(0.017337203997) * r + f32(0.42868294337)) * r + f32(3.0812263860)) * r
+        above += f32(6.6579051150)
+        below = (f32(0.012258202635) * r + f32(0.24197894225)) * r + f32(1.0)
+    return above / below if q > f32(0.0) else -above / below

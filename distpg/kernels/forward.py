@@ -8,16 +8,16 @@ never on the rows beside it. Types are written out where numba's own rules would
 
 import numpy as np
 
+from distpg.core.policies import LARGEST_FEATURE
 from distpg.kernels.compile_cache import njit
-from distpg.kernels.elementary import exp, log
-from distpg.kernels.philox import philox
 
 # Rows that share one pass over a layer's weights, which are large where observations are.
 BLOCK = 8
 # A layer with fewer outputs is summed along its inputs, in eight partial sums instead of one long chain.
 NARROW = 8
 
-f32, u64 = np.float32, np.uint64
+f32 = np.float32
+LARGEST = f32(LARGEST_FEATURE)
 
 
 @njit
@@ -78,62 +78,23 @@ def preferences(parameters, sizes, scratch, rows):
 
 
 @njit
-def tick(
-    parameters,
-    sizes,
-    products,
-    scratch,
-    observations,
-    actions,
-    log_probs,
-    choices,
-    words,
-    lanes,
-    at,
-    t,
-    numbers,
-):
-    """The policy's choices in one step of some lanes, as :meth:`CompiledPolicy.act` says.
+def block(parameters, sizes, products, mean, scale, scratch, observations, lanes, at, start, rows):
+    """The outputs of some lanes' observations; which half of scratch holds them.
 
     Args:
         parameters: float32, layer by layer: the weights as that layer takes them, then the biases.
-        sizes: int64, widths from features to preferences.
+        sizes: int64, widths from features to outputs.
         products: int64[columns, 2], as of :func:`distpg.core.policies.flat_products`.
+        mean, scale: float32[observation size], or of length 0 where observations are taken as they are.
         scratch: float32[2, BLOCK, widest layer].
+        observations: float32 or uint8[lanes, steps, observation size].
     """
-    seed, stream, first, greedy = numbers[0], numbers[1], numbers[2], numbers[3]
-    size, count = observations.shape[2], sizes[-1]
-    for start in range(0, len(lanes), BLOCK):
-        rows = min(BLOCK, len(lanes) - start)
-        for row in range(rows):
-            lane = lanes[start + row]
-            scratch[0, row, :size] = observations[lane, at]
-            for k in range(len(products)):
-                scratch[0, row, size + k] = scratch[0, row, products[k, 0]] * scratch[0, row, products[k, 1]]
-        half = preferences(parameters, sizes, scratch, rows)
-        for row in range(rows):
-            lane, h = lanes[start + row], scratch[half, row]
-            best = 0
-            for k in range(1, count):
-                if h[k] > h[best]:
-                    best = k
-            highest, total, action = h[best], f32(0.0), best
-            if greedy == u64(0) or len(log_probs) > 0:
-                for k in range(count):
-                    total += exp(h[k] - highest)
-            if greedy == u64(0):
-                if t % 4 == 0:
-                    episode = first + u64(lane)
-                    high = (stream << u64(24)) + (episode >> u64(32))
-                    low = episode & u64(0xFFFFFFFF)
-                    philox(u64(t // 4), u64(0), low, high, seed, words[lane])
-                u = f32(words[lane, t % 4] >> np.uint32(8)) * f32(2.0**-24)
-                below, action = f32(0.0), count - 1
-                for k in range(count - 1):
-                    below += exp(h[k] - highest) / total
-                    if u < below:
-                        action = k
-                        break
-            choices[start + row] = actions[lane, at] = action
-            if len(log_probs) > 0:
-                log_probs[lane, at] = (h[action] - highest) - log(total)
+    size = observations.shape[2]
+    for row in range(rows):
+        scratch[0, row, :size] = observations[lanes[start + row], at]
+        for k in range(len(mean)):
+            x = (scratch[0, row, k] - mean[k]) * scale[k]
+            scratch[0, row, k] = min(max(x, -LARGEST), LARGEST)
+        for k in range(len(products)):
+            scratch[0, row, size + k] = scratch[0, row, products[k, 0]] * scratch[0, row, products[k, 1]]
+    return preferences(parameters, sizes, scratch, rows)

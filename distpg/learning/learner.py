@@ -1,7 +1,8 @@
 """The learner: policy, baseline and optimiser. Gradient of a batch, then a step along it."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,22 +11,25 @@ from torch import Tensor
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.policies import PolicySpec, Weights, features, initial_weights
+from distpg.core.policies import PolicySpec, Weights, features, normalised
 from distpg.errors import DivergenceError
 from distpg.learning.baselines import baseline_values
-from distpg.learning.learner_state import LearnerState
-from distpg.learning.network import Network, Sums
+from distpg.learning.distributions import distribution
+from distpg.learning.gae import generalised_advantages
+from distpg.learning.learner_state import LearnerState, Moments
+from distpg.learning.modules import ModuleNetwork, module_weights
+from distpg.learning.network import Differentiable, Inputs, Network, Sums
+from distpg.learning.normalisation import ObservationNormaliser
 from distpg.learning.optimisers import Optimiser
 from distpg.learning.policy_gradient import (
     clip_by_norm,
     discount_weights,
-    entropies,
     policy_gradient_loss,
-    preference_gradient,
     scale_advantages,
     truncated_ratios,
 )
 from distpg.learning.settings import own_settings
+from distpg.learning.trust_region import shorten_step
 from distpg.learning.value_function import ValueFunction
 
 
@@ -39,6 +43,8 @@ class Gradient:
         return_variance: Variance over the batch's steps of the returns, before normalisation.
         advantage_variance: The same of returns minus baseline.
         is_noise: Whether the advantages are rounding noise beside the returns.
+        value_targets: What the value function is fitted to, float32[N].
+        outputs: Of the policy by the first of each chunk of rows, where a step's divergence is limited.
     """
 
     flat: Tensor | None
@@ -48,6 +54,8 @@ class Gradient:
     return_variance: float
     advantage_variance: float
     is_noise: bool
+    value_targets: NDArray[np.float32] | None = None
+    outputs: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class Learner:
@@ -56,39 +64,57 @@ class Learner:
     @own_settings()
     def __init__(self, config: TrainConfig, policy_spec: PolicySpec) -> None:
         self._config = config
-        self._degree = policy_spec.degree
+        self._spec = policy_spec
         self.weights_seq_no = 0
         """Updates made so far."""
         self.earlier_weights: tuple[Weights, ...] = ()
         """Those of the last updates, as many as the policy lags, oldest first."""
-        weights = initial_weights(policy_spec.layer_sizes, config.seed)
-        self._network = Network(weights, config.learner_threads)
+        if policy_spec.module:
+            weights = module_weights(policy_spec, config.seed)
+            self._network: Differentiable = ModuleNetwork(policy_spec, weights, config.seed)
+        else:
+            weights = policy_spec.initial_weights(config.seed)
+            self._network = Network(weights, config.learner_threads)
+        self._normaliser = ObservationNormaliser(policy_spec, weights)
+        self._return_moments = Moments()
         self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
         has_value = config.baseline == "value"
         self._value = ValueFunction(config, policy_spec.observation_size) if has_value else None
 
     @property
     def weights(self) -> Weights:
-        """A copy of the policy's weights, float32."""
-        return self._network.weights
+        """A copy of the policy's weights, float32, with what scales its observations."""
+        return self._network.weights | self._normaliser.arrays
 
     @own_settings()
-    def update(self, batch: EpisodeBatch, lr: float | None = None) -> Gradient:
+    def update(
+        self, batch: EpisodeBatch, lr: float | None = None, entropy_coef: float | None = None
+    ) -> Gradient:
         """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
 
         Raises DivergenceError where the loss, its gradient or what came of it is not finite: the weights are
-        of no use then. ``lr`` is the configuration's by default.
+        of no use then. ``lr`` and ``entropy_coef`` are the configuration's by default.
         """
-        gradient = self.gradient(batch)
+        gradient = self.gradient(batch, entropy_coef)
         self._check_finite("loss", math.isfinite(gradient.loss))
         self._check_finite("gradient", math.isfinite(gradient.norm))
+        before = self._network.flat.clone()
         self.step(gradient, lr)
+        if gradient.flat is not None and self._config.max_kl is not None:
+            shorten_step(
+                self._network.flat, before, self._config.max_kl, lambda: self._divergence(batch, gradient)
+            )
         # The squares of finite numbers may not be; divided by them the weights would never move again.
         self._check_finite("square of the gradient", self._optimiser.is_finite)
         # Last: the batch's own gradient must not see a value function that was fitted to it.
         if self._value is not None:
-            self._value.fit(batch.observations, batch.returns)
+            assert gradient.value_targets is not None
+            self._value.fit(self._seen(batch), gradient.value_targets, self.weights_seq_no)
             self._check_finite("value function", self._value.is_finite)
+        self._normaliser.add(batch.observations)
+        if self._config.normalise_returns == "running":
+            self._return_moments = self._return_moments.add(batch.returns)
+        self._check_finite("observations' deviation", self._normaliser.is_finite)
         self._check_finite("policy", self._network.is_finite)
         return gradient
 
@@ -101,66 +127,108 @@ class Learner:
                 "rewards, observations or an --entropy-coef of extreme size.",
             )
 
-    def gradient(self, batch: EpisodeBatch) -> Gradient:
+    def gradient(self, batch: EpisodeBatch, entropy_coef: float | None = None) -> Gradient:
         """The gradient of the loss over a batch of whole episodes, at the current weights.
 
         Where older weights played the batch, each step's term is multiplied by how much likelier its action
         is now, at most ``ratio_clip``; the entropy's is not. Without log-probabilities: ValueError.
         """
         config = self._config
+        coef = config.entropy_coef if entropy_coef is None else entropy_coef
         is_lagged = batch.weights_seq_no != self.weights_seq_no
         if config.policy_lag > 0 and is_lagged and batch.log_probs is None:
             raise ValueError("a batch that older weights played needs its log-probabilities")
         log_probs_then = batch.log_probs if is_lagged else None
-        returns = batch.returns.astype(np.float64)
-        if config.baseline == "value":
-            assert self._value is not None
-            advantages = returns - self._value.predict(batch.observations)
-        else:
-            advantages = returns - baseline_values(config.baseline, batch.returns, batch.lengths)
+        advantages, targets = self._advantages(batch)
+        if config.normalise_returns == "running":
+            advantages = advantages / self._return_moments.deviation
         scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
-        step_weights = self._step_weights(scaled, batch)
+        step_weights = self._step_weights(scaled, batch, coef)
+        kept: dict[int, Tensor] = {}
 
-        def loss(h: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
-            log_pi = torch.log_softmax(h, dim=0)
-            entropy = entropies(log_pi)
-            entropy_sum = float(entropy.sum())
+        def loss(outputs: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
+            masks = None if batch.action_masks is None else batch.action_masks[rows]
+            policy = distribution(self._spec, outputs, masks)
+            entropy_sum = float(policy.entropies.sum())
+            if config.max_kl is not None:
+                kept[rows.start] = outputs.clone()
             if step_weights is None:
                 return None, (0.0, entropy_sum)
-            actions = torch.from_numpy(batch.actions[rows].astype(np.int64))
+            actions = batch.actions[rows]
             # torch.tensor copies to memory of torch's own alignment; kernels may differ by alignment.
             weights = torch.tensor(step_weights[rows].astype(np.float32))
-            log_probs = log_pi.gather(0, actions[None])[0]
+            log_probs = policy.log_probs(actions)
             if log_probs_then is not None:
                 then = torch.tensor(log_probs_then[rows])
                 weights *= truncated_ratios(log_probs, then, config.ratio_clip)
-            bonus = config.entropy_coef * entropy if config.entropy_coef > 0 else None
+            bonus = coef * policy.entropies if coef > 0 else None
             value = policy_gradient_loss(log_probs, weights, batch.num_episodes, bonus)
-            by_h = preference_gradient(log_pi, actions, weights, batch.num_episodes, config.entropy_coef)
-            return by_h, (float(value), entropy_sum)
+            by_outputs = policy.gradient(actions, weights, batch.num_episodes, coef)
+            return by_outputs, (float(value), entropy_sum)
 
         flat, (loss_sum, entropy_sum) = self._network.differentiate(
-            batch.num_steps, lambda rows: features(batch.observations[rows], self._degree), loss
+            batch.num_steps, self._features(batch), loss
         )
         return Gradient(
             flat=None if step_weights is None else flat,
             loss=loss_sum,
             norm=float(torch.linalg.vector_norm(flat, dtype=torch.float64)),
             policy_entropy=entropy_sum / batch.num_steps,
-            return_variance=_variance(returns),
+            return_variance=_variance(batch.returns.astype(np.float64)),
             advantage_variance=_variance(advantages),
             is_noise=scaled is None,
+            outputs=kept,
+            value_targets=targets,
         )
 
+    def _advantages(self, batch: EpisodeBatch) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Of each step, float64[N]; and what the value function is to be fitted to, float32[N]."""
+        config, returns = self._config, batch.returns.astype(np.float64)
+        if config.baseline != "value":
+            return returns - baseline_values(config.baseline, batch.returns, batch.lengths), batch.returns
+        assert self._value is not None
+        values = self._value.predict(self._seen(batch), batch.num_steps)
+        if config.gae_lambda is None:
+            return returns - values, batch.returns
+        if batch.rewards is None or batch.final_observations is None:
+            raise ValueError("generalised advantages need rewards and final observations in the batch")
+        arrays, finals = self._normaliser.arrays, batch.final_observations
+        after = self._value.predict(lambda rows: normalised(finals[rows], arrays), len(finals))
+        after[batch.terminated] = 0
+        advantages = generalised_advantages(
+            batch.rewards, values, after, batch.lengths, config.gamma, config.gae_lambda
+        )
+        return advantages, (advantages + values).astype(np.float32)
+
+    def _divergence(self, batch: EpisodeBatch, gradient: Gradient) -> float:
+        """Mean over the batch's states of KL(policy of the gradient || policy now)."""
+
+        def divergence(outputs: Tensor, rows: slice) -> tuple[None, Sums]:
+            masks = None if batch.action_masks is None else batch.action_masks[rows]
+            before = distribution(self._spec, gradient.outputs[rows.start], masks)
+            return None, (float(before.divergences(distribution(self._spec, outputs, masks)).sum()),)
+
+        _, (total,) = self._network.differentiate(batch.num_steps, self._features(batch), divergence)
+        return total / batch.num_steps
+
+    def _features(self, batch: EpisodeBatch) -> Inputs:
+        """What the policy's first layer takes of the observations of some rows, float32[B, features]."""
+        seen = self._seen(batch)
+        return lambda rows: features(seen(rows), self._spec.degree)
+
+    def _seen(self, batch: EpisodeBatch) -> Inputs:
+        """What the policy sees of the observations of some rows, float32[B, observation size]."""
+        arrays = self._normaliser.arrays
+        return lambda rows: normalised(batch.observations[rows], arrays)
+
     def _step_weights(
-        self, scaled: NDArray[np.float64] | None, batch: EpisodeBatch
+        self, scaled: NDArray[np.float64] | None, batch: EpisodeBatch, entropy_coef: float
     ) -> NDArray[np.float64] | None:
         """What each step's log-probability is multiplied by; None where there is nothing to learn."""
-        config = self._config
         if scaled is None:
-            return np.zeros(batch.num_steps) if config.entropy_coef > 0 else None
-        if config.discount_weighting:
-            scaled = scaled * discount_weights(config.gamma, batch.lengths)
+            return np.zeros(batch.num_steps) if entropy_coef > 0 else None
+        if self._config.discount_weighting:
+            scaled = scaled * discount_weights(self._config.gamma, batch.lengths)
         return scaled
 
     def step(self, gradient: Gradient, lr: float | None = None) -> None:
@@ -182,6 +250,8 @@ class Learner:
             self.weights_seq_no,
             self.earlier_weights,
             None if self._value is None else self._value.state,
+            self._normaliser.state,
+            self._return_moments,
         )
 
     @own_settings()
@@ -190,6 +260,8 @@ class Learner:
         self.weights_seq_no = state.weights_seq_no
         self.earlier_weights = state.earlier_weights
         self._network.restore(state.weights)
+        self._normaliser.restore(state.observations, state.weights)
+        self._return_moments = state.returns
         self._optimiser.restore(state.optimiser)
         if self._value is not None:
             assert state.value is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,9 @@ class LearnerState:
     Attributes:
         earlier_weights: Those of the last updates before these, as many as the policy lags, oldest first.
         value: Of the value function, where the baseline is one.
+        observations: What their running mean and deviation go on from, float64: ``count``, ``mean`` and
+            ``squares``; empty where there are none.
+        returns: What their running deviation goes on from.
     """
 
     weights: Weights
@@ -64,3 +68,5 @@ class LearnerState:
     weights_seq_no: int
     earlier_weights: tuple[Weights, ...] = ()
     value: ValueState | None = None
+    observations: dict[str, NDArray[Any]] = field(default_factory=dict)
+    returns: Moments = Moments()

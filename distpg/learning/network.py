@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,13 +12,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distpg.core.arithmetic import float_sum
-from distpg.core.policies import Weights
+from distpg.core.policies import OBSERVATION_ARRAYS, Weights, num_layers
 
 Shapes = dict[str, tuple[int, ...]]
 Sums = tuple[float, ...]
+Rows = slice | NDArray[np.int64]
+Inputs = Callable[[Rows], NDArray[np.float32]]
+"""From some of N rows to their inputs, float32[B, inputs]."""
 Loss = Callable[[Tensor, slice], tuple[Tensor | None, Sums]]
 """From outputs float32[outputs, B] of some rows: the loss's derivative by them, of the same shape, or None
 where it is not wanted; and numbers that are added up over all rows."""
+
+
+class Differentiable(Protocol):
+    """Weights that are parts of ``flat``, and a function of rows that is differentiated by them."""
+
+    shapes: Shapes
+    flat: Tensor
+
+    @property
+    def weights(self) -> Weights:
+        """A copy of the weights, float32."""
+        ...
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        ...
+
+    def restore(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Overwrite the weights with arrays of the same names."""
+        ...
+
+    def differentiate(self, num_rows: int, inputs: Inputs, loss: Loss) -> tuple[Tensor, Sums]:
+        """As :meth:`Network.differentiate`."""
+        ...
 
 
 def rows_per_chunk(layer_sizes: Iterable[int]) -> int:
@@ -40,12 +69,14 @@ class Network:
 
     Each chunk of rows is computed on one thread and the chunks' gradients are added in their order, in
     float64. So neither the number of threads nor where the inputs lie in memory changes a bit. All weights
-    are views of ``flat``, float32, in the order of ``shapes``.
+    are views of ``flat``, float32, in the order of ``shapes``. An array after the layers' is more outputs,
+    the same for all inputs; those that normalise observations are not learnt, and left out.
     """
 
     def __init__(self, weights: Weights, num_threads: int = 1) -> None:
-        self.shapes: Shapes = {name: array.shape for name, array in weights.items()}
-        self.flat = torch.cat([torch.tensor(array).flatten() for array in weights.values()])
+        learnt = {name: array for name, array in weights.items() if name not in OBSERVATION_ARRAYS}
+        self.shapes: Shapes = {name: array.shape for name, array in learnt.items()}
+        self.flat = torch.cat([torch.tensor(array).flatten() for array in learnt.values()])
         self._weights = views(self.flat, self.shapes)
         self._total = torch.empty_like(self.flat, dtype=torch.float64)
         self._workspaces = [_Workspace(self._weights) for _ in range(num_threads)]
@@ -59,8 +90,8 @@ class Network:
     @property
     def last_layer(self) -> tuple[Tensor, Tensor]:
         """The last layer's weights float32[outputs, inputs] and biases float32[outputs] themselves."""
-        weight, bias = list(self._weights.values())[-2:]
-        return weight, bias
+        last = num_layers(self._weights) - 1
+        return self._weights[f"layers.{last}.weight"], self._weights[f"layers.{last}.bias"]
 
     @property
     def is_finite(self) -> bool:
@@ -72,14 +103,11 @@ class Network:
         for name, tensor in self._weights.items():
             tensor.copy_(torch.tensor(weights[name]))
 
-    def differentiate(
-        self, num_rows: int, inputs: Callable[[slice], NDArray[np.float32]], loss: Loss
-    ) -> tuple[Tensor, Sums]:
+    def differentiate(self, num_rows: int, inputs: Inputs, loss: Loss) -> tuple[Tensor, Sums]:
         """The gradient of a loss that is a sum over rows, and the sums of its other numbers.
 
         Args:
             num_rows: N, at least 1.
-            inputs: float32[B, inputs] of the rows asked for.
             loss: Called once for each chunk; on several threads at once where there are several.
 
         Returns:
@@ -110,7 +138,8 @@ class _Workspace:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         arrays = list(weights.values())
-        self._weights, self._biases = arrays[::2], arrays[1::2]
+        end = 2 * num_layers(weights)
+        self._weights, self._biases, self._free = arrays[:end:2], arrays[1:end:2], arrays[end:]
         sizes = [self._weights[0].shape[1], *map(len, self._weights)]
         self.num_rows = rows_per_chunk(sizes)
         # Inputs and outputs of the layers, then the errors of the hidden ones.
@@ -119,7 +148,8 @@ class _Workspace:
         self._memory = [torch.empty(self.num_rows * size, dtype=torch.float32) for size in self._sizes]
         self._gradient = torch.empty(sum(map(torch.numel, arrays)), dtype=torch.float32)
         gradients = list(views(self._gradient, {name: a.shape for name, a in weights.items()}).values())
-        self._by_weights, self._by_biases = gradients[::2], gradients[1::2]
+        self._by_weights, self._by_biases = gradients[:end:2], gradients[1:end:2]
+        self._by_free = gradients[end:]
         self._transposed = [torch.empty(weight.T.shape, dtype=torch.float32) for weight in self._weights]
         self._rows = 0
 
@@ -146,13 +176,18 @@ class _Workspace:
             above = self._activations[layer + 1]
             torch.addmm(self._biases[layer], below, self._weights[layer].T, out=above).relu_()
         torch.addmm(self._biases[-1], self._activations[-1], self._weights[-1].T, out=self._outputs.T)
-        return self._outputs
+        if not self._free:
+            return self._outputs
+        return torch.cat([self._outputs, self._free[0][:, None].expand(-1, self._rows)])
 
     def backward(self, by_outputs: Tensor) -> Tensor:
         """The gradient by all weights, flat, given the one by the outputs of the last :meth:`forward`.
 
         Source: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986).
         """
+        if self._free:
+            by_outputs, by_free = torch.split(by_outputs, [len(self._outputs), len(self._free[0])])
+            torch.sum(by_free, dim=1, out=self._by_free[0])
         error = by_outputs.T
         for layer in reversed(range(len(self._weights))):
             below = self._activations[layer]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from distpg.config.train_config import TrainConfig
-from distpg.learning.network import Network, views
+from distpg.learning.network import Differentiable, views
 
 _BETA_1, _BETA_2 = 0.9, 0.999
 
@@ -19,9 +19,16 @@ def learning_rate(config: TrainConfig, env_steps: int) -> float:
 
     It depends on the steps taken and never on a limit of the run: a limit may be raised by resume.
     """
-    if config.lr_decay_env_steps is None:
-        return config.lr
-    return config.lr * max(0.0, 1.0 - env_steps / config.lr_decay_env_steps)
+    return _decayed(config.lr, config.lr_decay_env_steps, env_steps)
+
+
+def entropy_coefficient(config: TrainConfig, env_steps: int) -> float:
+    """The entropy bonus's, likewise (Williams and Peng 1991 have it constant)."""
+    return _decayed(config.entropy_coef, config.entropy_decay_env_steps, env_steps)
+
+
+def _decayed(value: float, decay_env_steps: int | None, env_steps: int) -> float:
+    return value if decay_env_steps is None else value * max(0.0, 1.0 - env_steps / decay_env_steps)
 
 
 class Optimiser:
@@ -31,7 +38,7 @@ class Optimiser:
     proposed there.
     """
 
-    def __init__(self, kind: Literal["adam", "sgd"], network: Network, adam_eps: float = 1e-8) -> None:
+    def __init__(self, kind: Literal["adam", "sgd"], network: Differentiable, adam_eps: float = 1e-8) -> None:
         self._kind = kind
         self._network = network
         self._eps = adam_eps

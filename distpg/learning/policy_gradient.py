@@ -1,9 +1,11 @@
 """The policy-gradient loss and the scaling of its advantages: pure functions."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -43,7 +45,12 @@ def policy_gradient_loss(
 
 
 def preference_gradient(
-    log_pi: Tensor, actions: Tensor, advantages: Tensor, num_episodes: int, entropy_coef: float = 0.0
+    log_pi: Tensor,
+    rows: Tensor,
+    advantages: Tensor,
+    num_episodes: int,
+    entropy_coef: float = 0.0,
+    sizes: Sequence[int] = (),
 ) -> Tensor:
     """The gradient of :func:`policy_gradient_loss` by the action preferences h of a softmax policy.
 
@@ -53,13 +60,16 @@ def preference_gradient(
 
     Args:
         log_pi: float32[A, N], log pi(.|s_t): a column a step; so is the gradient.
-        actions: int64[N]; ``advantages``: float32[N].
+        rows: int64[parts, N], those of ``log_pi`` that were chosen; ``advantages``: float32[N].
+        sizes: Rows of each part of an action; default: there is one.
     """
     pi = log_pi.exp()
     weights = advantages / num_episodes
-    gradient = (pi * weights).scatter_add_(0, actions[None], -weights[None])
+    gradient = (pi * weights).scatter_add_(0, rows, -weights.expand(rows.shape))
     if entropy_coef > 0:
-        gradient += entropy_coef / num_episodes * pi * (log_pi + entropies(log_pi))
+        parts = torch.split(log_pi, list(sizes) or len(log_pi))
+        by_part = torch.cat([part + entropies(part) for part in parts])
+        gradient += entropy_coef / num_episodes * pi * by_part
     return gradient
 
 

@@ -1,5 +1,7 @@
 """V(s; w), the learnt baseline: with it REINFORCE is the Monte-Carlo actor-critic of the article."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,8 +9,9 @@ from torch import Tensor
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.policies import VALUE_ARRAYS, initial_weights
+from distpg.core.seeding import Stream, words
 from distpg.learning.learner_state import Moments, ValueState
-from distpg.learning.network import Network, Sums
+from distpg.learning.network import Inputs, Network, Rows, Sums
 from distpg.learning.optimisers import Optimiser
 
 
@@ -27,34 +30,59 @@ class ValueFunction:
         self._network = Network(initial_weights(sizes, config.seed, VALUE_ARRAYS), config.learner_threads)
         self._optimiser = Optimiser("adam", self._network)
         self._lr = config.value_lr
-        self._num_steps = config.value_updates
+        self._num_epochs = config.value_updates
+        self._minibatch_size = config.value_minibatch_size
+        self._seed = config.seed
         self.moments = Moments()
 
-    def predict(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
-        """V of each of N observations float32[N, observation size], in the unit of returns, float64[N]."""
-        values = np.empty(len(observations), np.float64)
+    def predict(self, observations: Inputs, num_rows: int) -> NDArray[np.float64]:
+        """V of each of N observations, in the unit of returns, float64[N]."""
+        values = np.empty(num_rows, np.float64)
 
         def keep(outputs: Tensor, rows: slice) -> tuple[None, Sums]:
             values[rows] = outputs[0].numpy()
             return None, ()
 
-        self._network.differentiate(len(values), observations.__getitem__, keep)
+        self._network.differentiate(num_rows, observations, keep)
         values *= self.moments.deviation
         values += self.moments.mean
         return values
 
-    def fit(self, observations: NDArray[np.float32], returns: NDArray[np.float32]) -> None:
-        """Some steps of Adam along the mean squared error over the whole batch."""
+    def fit(self, observations: Inputs, returns: NDArray[np.float32], number: int = 0) -> None:
+        """Some passes of Adam along the mean squared error, over the whole batch or its minibatches.
+
+        Args:
+            number: Of the fit, for the order of minibatches, which is drawn anew for each pass.
+        """
         self._rescale(self.moments.add(returns))
         scaled = (returns.astype(np.float64) - self.moments.mean) / self.moments.deviation
         targets = torch.tensor(scaled.astype(np.float32))
 
-        def squared_error(outputs: Tensor, rows: slice) -> tuple[Tensor, Sums]:
-            return (outputs - targets[rows]).mul_(2 / len(targets)), ()
+        for epoch in range(self._num_epochs):
+            for rows in self._minibatches(len(targets), number, epoch):
+                self._step(observations, targets, rows)
 
-        for _ in range(self._num_steps):
-            gradient, _ = self._network.differentiate(len(targets), observations.__getitem__, squared_error)
-            self._optimiser.step(gradient, self._lr)
+    def _minibatches(self, num_rows: int, number: int, epoch: int) -> Iterator[NDArray[np.int64] | None]:
+        """Rows of each; None: all of them, in their order."""
+        if self._minibatch_size is None:
+            yield None
+            return
+        order = words(self._seed, Stream.MINIBATCH_ORDER, [number], 0, num_rows, epoch)[0]
+        shuffled = np.argsort(order, kind="stable")
+        for start in range(0, num_rows, self._minibatch_size):
+            yield shuffled[start : start + self._minibatch_size]
+
+    def _step(self, observations: Inputs, targets: Tensor, rows: NDArray[np.int64] | None) -> None:
+        wanted = targets if rows is None else targets[torch.from_numpy(rows)]
+
+        def inputs(part: Rows) -> NDArray[np.float32]:
+            return observations(part if rows is None else rows[part])
+
+        def squared_error(outputs: Tensor, part: slice) -> tuple[Tensor, Sums]:
+            return (outputs - wanted[part]).mul_(2 / len(wanted)), ()
+
+        gradient, _ = self._network.differentiate(len(wanted), inputs, squared_error)
+        self._optimiser.step(gradient, self._lr)
 
     def _rescale(self, moments: Moments) -> None:
         ratio = self.moments.deviation / moments.deviation

@@ -8,11 +8,12 @@ from typing import Any
 import ray
 
 from distpg.environments.contract import name_crashes
-from distpg.on_ray.encoding import decode, encode
+from distpg.on_ray.encoding import decode, decode_checked, encode
 from distpg.on_ray.introduction import Introduction, introduce
 from distpg.on_ray.side_channel import Doing, SideChannel
-from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
+from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.failures import StoppedError
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.numerics import runner_environment
 
 # Seconds of computing on the way to join that are a sign of life.
@@ -59,19 +60,20 @@ class RayEnvRunner:
         # On a busy machine imports alone take long. So what the process computes counts as well, in bounds.
         return Doing(call, since, self._trial_steps + min(int(time.process_time()), _MOST_CPU_S))
 
-    def answer(self, call: int, tasks: bytes, number: int, weights: Any) -> bytes:
+    def answer(self, call: int, tasks: bytes, number: int, digest: str, weights: Any) -> bytes:
         """:meth:`EnvRunner.answer`, encoded on both ways; empty where nobody wants it any more.
 
         Args:
             call: Its number; later calls of the same group have higher ones.
-            number: Of the weights: those that are loaded already are not looked at.
+            number: Of the weights, whose checksum is ``digest``: those that are loaded are not looked at.
             weights: Encoded, or in a list where the object store has them so.
         """
         if call == self._withdrawn:
             return b""
         self._doing = call, time.monotonic(), self._runner.steps
         if number != self._loaded:
-            self._runner.load(decode(ray.get(weights[0]) if isinstance(weights, list) else weights))
+            encoded = ray.get(weights[0]) if isinstance(weights, list) else weights
+            self._runner.load(decode_checked(encoded, digest))
             self._loaded = number
         try:
             return encode(self._runner.answer(decode(tasks)))

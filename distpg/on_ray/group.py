@@ -27,8 +27,9 @@ from distpg.on_ray.metrics import RayMetrics
 from distpg.on_ray.remote_runner import RemoteRunner
 from distpg.on_ray.shared_weights import SharedWeights
 from distpg.on_ray.side_channel import SideChannel
-from distpg.sampling.env_runner import Answer, EnvRunnerSpec
+from distpg.sampling.env_runner import Answer
 from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ, not_closed
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.files import storage_error
 
 # Ray's waits are cut into pieces, so that a signal is acted on soon and silence is noticed.
@@ -143,7 +144,10 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 waiting.pop()
             for task, error in self._given_up:
                 # What is wrong with a later iteration is not this one's concern: training may end here.
-                if first.first_episode <= task.first_episode < last.first_episode + last.num_episodes:
+                is_later = (
+                    not first.first_episode <= task.first_episode < last.first_episode + last.num_episodes
+                )
+                if task.plays == first.plays and not is_later:
                     raise error
             if waiting:
                 self._wait()

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.fingerprint import fingerprint
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.numerics import runner_environment
 from distpg.system.version import __version__
 

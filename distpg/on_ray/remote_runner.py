@@ -42,7 +42,7 @@ class RemoteRunner:
         """Number of the call that it works on, 0 where it is on its way to join; None: it does nothing."""
         return self.call.number if self.call is not None else None if self.has_joined else 0
 
-    def send(self, number: int, tasks: tuple[Task, ...], weights: tuple[int, Any], ahead: bool) -> None:
+    def send(self, number: int, tasks: tuple[Task, ...], weights: tuple[int, str, Any], ahead: bool) -> None:
         """A call with numbered weights, for now or for when the present one is done."""
         call = Call(self.actor.answer.remote(number, encode(tasks), *weights), number, tasks)
         if ahead:

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 
 from distpg.core.policies import Weights
-from distpg.on_ray.encoding import encode
+from distpg.on_ray.encoding import checksum, encode
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
 # object store.
@@ -17,7 +17,7 @@ class SharedWeights:
     """Sets of weights, by the number of updates that made them."""
 
     def __init__(self) -> None:
-        self._sets: dict[int, tuple[int, Any]] = {}
+        self._sets: dict[int, tuple[int, str, Any]] = {}
         self._count = 0
 
     def add(self, seq_no: int, weights: Weights) -> None:
@@ -25,10 +25,11 @@ class SharedWeights:
         if seq_no not in self._sets:
             encoded = encode(weights)
             self._count += 1
-            self._sets[seq_no] = self._count, [ray.put(encoded)] if len(encoded) > _INLINE_BYTES else encoded
+            payload = [ray.put(encoded)] if len(encoded) > _INLINE_BYTES else encoded
+            self._sets[seq_no] = self._count, checksum(encoded), payload
 
-    def __getitem__(self, seq_no: int) -> tuple[int, Any]:
-        """Arguments of a call: a number that no other set of this process has, and the set."""
+    def __getitem__(self, seq_no: int) -> tuple[int, str, Any]:
+        """Arguments of a call: a number that no other set of this process has, its checksum, and the set."""
         return self._sets[seq_no]
 
     def keep(self, needed: Collection[int]) -> None:

@@ -2,8 +2,9 @@
 
 ``checkpoints/NNNNNN/`` is the state after NNNNNN iterations: ``weights.safetensors`` (the policy, as
 ``value.*`` the value function, and as ``earlier.*`` the policies that a lag still needs, the oldest numbered
-0), ``optimizer.safetensors`` and ``state.json``, which has the checksums of all three. Nothing in them is
-code, and nothing is read before its checksum is right.
+0), ``optimizer.safetensors`` (as ``observations.*`` also the moments that scale them) and ``state.json``,
+which has the checksums of all three. Nothing in them is code, and nothing is read before its checksum is
+right.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -26,8 +28,8 @@ from distpg.learning.learner_state import LearnerState, Moments, ValueState
 from distpg.runs.progress import RECENT_EPISODES, Progress
 from distpg.system.files import storage_error, sync_directory, write_durably
 
-# 2: weights of earlier updates, which a policy that lags is still to play with.
-FORMAT = 2
+# 2: weights of earlier updates, which a policy that lags is still to play with. 3: observations' moments.
+FORMAT = 3
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
 
 
@@ -98,16 +100,22 @@ def checkpoint_numbers(run: Path) -> list[int]:
 
 
 def best_checkpoint(run: Path, among: Iterable[int] | None = None) -> int | None:
-    """The checkpoint with the highest mean return of its last 100 episodes, the latest among equals."""
-    best, best_mean = None, float("-inf")
+    """The checkpoint that is worth most, the latest among equals.
+
+    By the mean return of its evaluation, where there are any; else of its last 100 episodes.
+    """
+    worth: dict[bool, dict[int, float]] = {True: {}, False: {}}
     for number in checkpoint_numbers(run) if among is None else among:
         try:
             progress = _progress(_read_state(_path(run, number)))
         except CheckpointError:
             continue
-        if progress.recent_returns and progress.recent_return_mean >= best_mean:
-            best, best_mean = number, progress.recent_return_mean
-    return best
+        if progress.evaluation_mean is not None:
+            worth[True][number] = progress.evaluation_mean
+        elif progress.recent_returns:
+            worth[False][number] = progress.recent_return_mean
+    means = worth[True] or worth[False]
+    return max(means, key=lambda number: (means[number], number), default=None)
 
 
 def newest_checkpoint(
@@ -154,11 +162,18 @@ def load_checkpoint(run: Path, number: int) -> Checkpoint:
     value = ValueState(
         _taken("value", weights), _taken("value", optimiser), Moments(**state["value_moments"])
     )
+    observations = _taken("observations", optimiser)
     earlier: list[Weights] = []
     while older := _taken(f"earlier.{len(earlier)}", weights):
         earlier.append(older)
     learner = LearnerState(
-        weights, optimiser, state["weights_seq_no"], tuple(earlier), value if value.weights else None
+        weights,
+        optimiser,
+        state["weights_seq_no"],
+        tuple(earlier),
+        value if value.weights else None,
+        observations,
+        Moments(**state.get("return_moments", {})),
     )
     others = (state[name] for name in ("options", "platform", "wall_s", "train_s"))
     return Checkpoint(learner, _progress(state), *others)
@@ -189,12 +204,14 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
     for number, earlier in enumerate(learner.earlier_weights):
         weights |= _under(f"earlier.{number}", earlier)
     optimiser = learner.optimiser | _under("value", value.optimiser)
+    optimiser |= _under("observations", learner.observations)
     files = dict(zip(_TENSOR_FILES, map(save_tensors, (weights, optimiser)), strict=True))
     state = {
         "format": FORMAT,
         "progress": {**asdict(progress), "recent_returns": list(progress.recent_returns)},
         "weights_seq_no": learner.weights_seq_no,
         "value_moments": asdict(value.moments),
+        "return_moments": asdict(learner.returns),
         "options": checkpoint.options,
         "platform": checkpoint.platform,
         "wall_s": checkpoint.wall_s,
@@ -254,7 +271,7 @@ def _progress(state: Mapping[str, Any]) -> Progress:
     return Progress(**{**values, "recent_returns": deque(values["recent_returns"], RECENT_EPISODES)})
 
 
-def _under(prefix: str, arrays: Weights) -> Weights:
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 

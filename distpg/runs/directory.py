@@ -23,7 +23,7 @@ def new_run_directory(config: TrainConfig, where: Path) -> Path:
     """
     if config.run_dir is not None:
         return _make_empty(where)
-    env = re.sub(r"[^\w.-]+", "-", config.env_id)
+    env = re.sub(r"[^\w.-]+", "-", str(config.env_id))
     now = datetime.now(timezone.utc)
     # Two runs started in the same second get a number each.
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
@@ -67,7 +67,9 @@ def exclusive(run: Path) -> Iterator[None]:
 
 def load_run_config(run: Path) -> TrainConfig:
     """A run's configuration; raises as :func:`read_config`, and ConfigError for what is no option."""
-    return config_from_mapping(read_config(run), TrainConfig(), str(run / "config.json"))
+    # As runs were before these options were there.
+    before = {"normalise_observations": "none", "action_mask": "none"}
+    return config_from_mapping(before | read_config(run), TrainConfig(), str(run / "config.json"))
 
 
 def read_config(run: Path) -> dict[str, Any]:

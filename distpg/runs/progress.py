@@ -19,6 +19,9 @@ class Progress:
     episodes: int = 0
     seconds: float = 0.0
     recent_returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_EPISODES))
+    evaluation_mean: float | None = None
+    """Of the last evaluation: its mean return, if it was of the present weights."""
+    best_evaluation_mean: float | None = None
 
     def add(self, episode_returns: Iterable[float], env_steps: int, seconds: float) -> None:
         """Count one iteration."""
@@ -28,6 +31,18 @@ class Progress:
         self.seconds += seconds
         self.episodes += len(returns)
         self.recent_returns.extend(returns)
+        self.evaluation_mean = None
+
+    def evaluated(self, mean: float) -> None:
+        """Take note of the mean return of an evaluation of the present weights."""
+        self.evaluation_mean = mean
+        if self.best_evaluation_mean is None or mean > self.best_evaluation_mean:
+            self.best_evaluation_mean = mean
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the present weights were evaluated, and none better."""
+        return self.evaluation_mean is not None and self.evaluation_mean == self.best_evaluation_mean
 
     @property
     def recent_return_mean(self) -> float:

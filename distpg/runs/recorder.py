@@ -100,7 +100,7 @@ class Recorder:
             self._metrics.flush()
             self._tensorboard.write_event(_tensorboard_event(metrics))
         every = self._config.checkpoint_every
-        if every and progress.iterations % every == 0:
+        if (every and progress.iterations % every == 0) or progress.is_best:
             self.checkpoint(learner, progress)
 
     def checkpoint(self, learner: Learner, progress: Progress) -> None:

@@ -5,54 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch, batch_digest
-from distpg.core.policies import PolicySpec, Weights
-from distpg.core.returns import Returns, discounted_returns
+from distpg.core.policies import Weights
+from distpg.core.returns import discounted_returns
 from distpg.core.tasks import Task
-from distpg.environments.envs import EnvSpec, env_spec
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
-
-
-@dataclass(frozen=True)
-class EnvRunnerSpec:
-    """Everything a runner is made from; small and plain, so that it can be sent to another process.
-
-    ``log_probs`` and ``rewards`` say whether batches hold them. To show that it plays as others do, a runner
-    makes ``trial_steps`` in ``trial_episodes``, at most: fewer where they take long.
-    """
-
-    env: EnvSpec
-    policy: PolicySpec
-    seed: int
-    gamma: float
-    returns: Returns
-    env_reuse: str = "always"
-    compile_cache: bool = True
-    log_probs: bool = False
-    rewards: bool = False
-    trial_steps: int = 200
-    trial_episodes: int = 200
-
-
-def env_runner_spec(
-    config: TrainConfig, policy: PolicySpec, log_probs: bool = False, rewards: bool = False
-) -> EnvRunnerSpec:
-    """The part of a configuration that decides what an episode is, and what is told of it."""
-    return EnvRunnerSpec(
-        env_spec(config),
-        policy,
-        config.seed,
-        config.gamma,
-        config.returns,
-        config.env_reuse,
-        config.compile_cache,
-        log_probs=log_probs or config.policy_lag > 0,  # the loss weights lagged steps by their ratio
-        rewards=rewards,
-    )
+from distpg.sampling.runner_spec import EnvRunnerSpec
+from distpg.sampling.sampler import PLAYS, Trajectories
 
 
 @dataclass(frozen=True)
@@ -87,11 +50,15 @@ class EnvRunner:
 
     def play(self, task: Task) -> EpisodeBatch:
         """As :meth:`sample`, with the weights that were loaded last."""
-        played = self._sampler.sample(task.first_episode, task.num_episodes)
+        first, count = task.first_episode, task.num_episodes
+        is_training = task.plays == "training"
+        played = self._sampler.sample(first, count, play=PLAYS[task.plays], keeps_steps=is_training)
+        if not is_training:
+            return _of_evaluation(task, played)
         returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
         with np.errstate(over="ignore"):
             returns32 = returns.astype(np.float32)
-        ids = np.arange(task.first_episode, task.first_episode + task.num_episodes, dtype=np.int64)
+        ids = _episode_ids(task)
         if not (finite := np.isfinite(returns32)).all():
             episode = int(np.repeat(ids, played.lengths)[~finite][0])
             raise EpisodeError(
@@ -109,6 +76,8 @@ class EnvRunner:
             terminated=played.terminated,
             weights_seq_no=task.weights_seq_no,
             log_probs=played.log_probs,
+            final_observations=played.final_observations if self._spec.finals else None,
+            action_masks=played.action_masks,
             rewards=played.rewards.astype(np.float32) if self._spec.rewards else None,
         )
 
@@ -136,3 +105,21 @@ class EnvRunner:
     def close(self) -> str | None:
         """Release the environments; what went wrong, if anything did."""
         return self._sampler.close()
+
+
+def _episode_ids(task: Task) -> NDArray[np.int64]:
+    return np.arange(task.first_episode, task.first_episode + task.num_episodes, dtype=np.int64)
+
+
+def _of_evaluation(task: Task, played: Trajectories) -> EpisodeBatch:
+    """Returns and lengths: nothing is learnt from the steps."""
+    return EpisodeBatch(
+        observations=played.observations,
+        actions=played.actions,
+        returns=np.empty(0, np.float32),
+        lengths=played.lengths,
+        episode_ids=_episode_ids(task),
+        episode_returns=played.episode_returns,
+        terminated=played.terminated,
+        weights_seq_no=task.weights_seq_no,
+    )

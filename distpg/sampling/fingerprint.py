@@ -1,17 +1,20 @@
 """What a machine's arithmetic and environments yield, in two digests: equal where results are equal."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.policies import PolicySpec
 from distpg.core.seeding import Stream, uniform, words
 from distpg.environments.envs import close_env, make_env
+from distpg.environments.generators import generators_kept, seed_generators
 from distpg.environments.trace import play
-from distpg.sampling.compiled_policy import CompiledPolicy, Steps
-from distpg.sampling.env_runner import EnvRunnerSpec
+from distpg.sampling.compiled_policy import Steps
+from distpg.sampling.module_policy import first_weights, new_policy
+from distpg.sampling.runner_spec import EnvRunnerSpec
 
 _SEED = 0
 _ROWS = 64
@@ -28,24 +31,31 @@ class Fingerprint(NamedTuple):
 
 def fingerprint(spec: EnvRunnerSpec, on_step: Callable[[], None] = lambda: None) -> Fingerprint:
     """The fingerprint of this process for such runners; raises EnvironmentIdError as :func:`make_env`."""
-    return Fingerprint(numerics_digest(spec.policy), _environment_digest(spec, on_step))
+    # Else what draws from them would seem to repeat itself here, and be another's elsewhere.
+    kept = generators_kept() if spec.env_reuse == "seeded" else contextlib.nullcontext()
+    with kept:
+        return Fingerprint(numerics_digest(spec.policy), _environment_digest(spec, on_step))
 
 
 def numerics_digest(policy: PolicySpec) -> str:
     """As in :class:`Fingerprint`."""
-    weights = initial_weights(policy.layer_sizes, _SEED)
-    compiled = CompiledPolicy(policy)
-    compiled.load(weights)
+    player = new_policy(policy, _SEED)
+    weights = first_weights(policy, _SEED)
+    if policy.normalisation == "running":  # nothing of the observation would count
+        weights["observations.scale"][:] = 1
+    player.load(weights)
     numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.observation_size))
+    room = (_ROWS, 1, len(policy.action_sizes))
+    dtype = np.int64 if policy.is_categorical else np.float32
     steps = Steps(
         np.ascontiguousarray((4 * numbers - 2)[:, None, :]),
-        np.empty((_ROWS, 1), np.int64),
+        np.empty(room, dtype),
         np.empty((_ROWS, 1), np.float32),
     )
-    compiled.act(
+    player.act(
         steps,
-        np.empty(_ROWS, np.int64),
-        np.empty((_ROWS, 4), np.uint32),
+        np.empty((_ROWS, room[-1]), dtype),
+        np.empty((_ROWS, room[-1], 4), np.uint32),
         np.arange(_ROWS),
         0,
         0,
@@ -64,6 +74,8 @@ def _environment_digest(spec: EnvRunnerSpec, on_step: Callable[[], None]) -> str
     digest, steps = hashlib.sha256(), 0
     for number in range(spec.trial_episodes):  # an exception may end each at its reset, after no step
         if steps < spec.trial_steps:
+            if spec.env_reuse == "seeded":
+                seed_generators(_SEED)
             env = make_env(spec.env)
             count()
             steps += len(play(env, number, digest, spec.trial_steps - steps, count)) - 1

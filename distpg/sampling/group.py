@@ -11,7 +11,8 @@ from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate
 from distpg.core.events import Advice, AnswersDiffer, OnEvent
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
-from distpg.sampling.env_runner import EnvRunner, EnvRunnerSpec
+from distpg.sampling.env_runner import EnvRunner
+from distpg.sampling.runner_spec import EnvRunnerSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,8 @@
 """Samplers play the episodes of a task; each is a pure function of (seed, weights, episode numbers)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +16,43 @@ class Trajectories:
     """Whole episodes as played, one after the other: N steps in E episodes.
 
     Attributes:
-        observations: float32[N, ...], what the policy saw before each action.
-        actions: Smallest unsigned dtype that holds every action, [N].
+        observations: float32 or uint8[N, observation size], what the policy saw before each action.
+        actions: Smallest unsigned dtype that holds every category, of numbers float32: [N] where an action is
+            one category, else [N, parts].
         rewards: float64[N].
         lengths: int32[E].
         terminated: bool[E].
         log_probs: float32[N], log-probability of each action when it was chosen, where asked for.
+        final_observations: As ``observations``, what came after each episode's last action, [E, observation
+            size].
+        action_masks: bool[N, categories], those that were legal, where the environment says so.
     """
 
-    observations: NDArray[np.float32]
-    actions: NDArray[np.unsignedinteger]
+    observations: NDArray[np.float32] | NDArray[np.uint8]
+    actions: NDArray[Any]
     rewards: NDArray[np.float64]
     lengths: NDArray[np.int32]
     terminated: NDArray[np.bool_]
+    final_observations: NDArray[Any]
     log_probs: NDArray[np.float32] | None = None
+    action_masks: NDArray[np.bool_] | None = None
 
     @property
     def episode_returns(self) -> NDArray[np.float64]:
         """Undiscounted sum of each episode's rewards, float64[E]."""
         sums: NDArray[np.float64] = np.add.reduceat(self.rewards, episode_starts(self.lengths))
         return sums
+
+
+def joined(parts: Sequence[Trajectories]) -> Trajectories:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {}
+    for name in (field.name for field in fields(Trajectories)):
+        arrays = [getattr(part, name) for part in parts]
+        columns[name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Trajectories(**columns)
 
 
 @dataclass(frozen=True)
@@ -46,3 +65,10 @@ class Play:
 
 
 TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION)
+# By :attr:`Task.plays`.
+PLAYS = {
+    "training": TRAINING,
+    "periodic": Play(Stream.PERIODIC_SEED, Stream.PERIODIC_ACTION, greedy=True),
+    "greedy": Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy=True),
+    "sampled": Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION),
+}

@@ -7,7 +7,7 @@ from pathlib import Path
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Advice, EpisodeFailed, OnEvent
 from distpg.core.seeding import environment_seed
-from distpg.errors import DivergenceError, EpisodeError, StorageError, in_words
+from distpg.errors import OF_EVALUATION, DivergenceError, EpisodeError, StorageError, in_words
 from distpg.learning.learner import Learner
 from distpg.runs.progress import Progress
 from distpg.runs.recorder import Recorder
@@ -66,6 +66,8 @@ def failure_named(run: Path, config: TrainConfig, tell: OnEvent) -> Iterator[Non
     try:
         yield
     except EpisodeError as error:
+        if error.episode == OF_EVALUATION:
+            raise
         tell(EpisodeFailed(error.episode, error.message))
         seed = environment_seed(config.seed, error.episode)
         hint = f"Its reset seed is {seed}. See it fail again: distpg replay {run} --episode {error.episode}"

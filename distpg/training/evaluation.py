@@ -1,22 +1,27 @@
 """What a trained policy is worth: episodes of their own, played with a checkpoint's weights."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.core.seeding import Stream
-from distpg.environments.envs import env_spec, make_env
+from distpg.core.policies import Weights
+from distpg.core.tasks import Task
+from distpg.environments.envs import make_env
+from distpg.environments.making import env_spec
 from distpg.environments.video import Recording
 from distpg.errors import DistpgError
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
-from distpg.sampling.sampler import Play, Trajectories
-from distpg.training.prepare import prepared_run
+from distpg.sampling.sampler import PLAYS, Trajectories
+from distpg.system.interrupts import Interrupts
+from distpg.training.prepare import Prepared, prepared_run
+from distpg.training.start import started
 
-_EPISODES_PER_TASK = 64
+EPISODES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,19 @@ def evaluate(
     greedy: bool = True,
     checkpoint: str = "last",
     video: Path | None = None,
+    episodes_at_once: int = EPISODES_AT_ONCE,
+    num_env_runners: int = 0,
+    **of_program: Any,
 ) -> Evaluation:
-    """Play episodes that no training has seen, the same ones at each call, in this process.
+    """Play episodes that no training has seen, the same ones at each call.
 
     Args:
         greedy: Always the most probable action; else actions are drawn as in training.
         video: File for the first episode: .gif or .webp.
+        episodes_at_once: Environments that are there at once, in this process.
+        num_env_runners: Runners that play them; 0: this process does. They get the same returns.
+        of_program: ``env_kwargs`` that are added to the run's, or take their place; ``env_id`` and
+            ``wrappers`` as :func:`distpg.load_policy` has them.
 
     Raises:
         RunDirectoryError: This is not a run directory.
@@ -70,25 +82,63 @@ def evaluate(
     """
     # Absolute before there is an environment, which may change the working directory.
     path, video = Path(run).absolute(), None if video is None else video.absolute()
-    prepared = prepared_run(path)
+    prepared = prepared_run(path, of_program, may_differ=True)
     found = find_checkpoint(path, checkpoint)
+    config, weights = prepared.config, found.learner.weights
+    if num_env_runners > 0:
+        returns, lengths = _on_runners(prepared, weights, num_episodes, greedy, num_env_runners)
+        num_episodes = min(num_episodes, 0 if video is None else 1)
+    if config.env_reuse == "seeded":
+        episodes_at_once = 1
+    video_fault: DistpgError | None = None
+    if num_episodes > 0:
+        here = _here(prepared, weights, num_episodes, greedy, episodes_at_once, video)
+        video_fault = here[2]
+        if num_env_runners == 0:
+            returns, lengths = here[:2]
+    return Evaluation(found.progress.iterations, returns, lengths, video_fault)
+
+
+def _on_runners(
+    prepared: Prepared, weights: Weights, num_episodes: int, greedy: bool, num_env_runners: int
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Returns and lengths; each task is of one episode, as evaluation has few and long ones."""
+    config = replace(prepared.config, num_env_runners=num_env_runners, min_env_runners=1)
+    tasks = [Task(k, 1, 0, "greedy" if greedy else "sampled") for k in range(num_episodes)]
+    with (
+        Interrupts() as interrupts,
+        started(replace(prepared, config=config), interrupts, lambda event: None, None) as runners,
+    ):
+        batch = runners.group.collect(runners.group.add(tasks, weights))
+    return batch.episode_returns, batch.lengths
+
+
+def _here(
+    prepared: Prepared,
+    weights: Weights,
+    num_episodes: int,
+    greedy: bool,
+    episodes_at_once: int,
+    video: Path | None,
+) -> tuple[NDArray[np.float64], NDArray[np.int32], DistpgError | None]:
+    """Returns, lengths, and why there is no video, played in this process."""
     recording = None if video is None else Recording(video)
     spec = env_spec(prepared.config)
     sampler = GymnasiumSampler(
         spec,
         prepared.policy,
         prepared.config.seed,
-        Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy),
+        PLAYS["greedy" if greedy else "sampled"],
         lambda lane: make_env(spec) if recording is None or lane > 0 else recording.watch(spec),
         prepared.config.env_reuse,
         keeps_steps=False,
     )
-    sampler.load(found.learner.weights)
+    sampler.load(weights)
     played: list[Trajectories] = []
     video_fault: DistpgError | None = None
     with contextlib.closing(sampler):
-        for first in range(0, num_episodes, _EPISODES_PER_TASK):
-            count = min(_EPISODES_PER_TASK, num_episodes - first)
+        for first in range(0, num_episodes, episodes_at_once):
+            count = min(episodes_at_once, num_episodes - first)
             played.append(sampler.sample(first, count))
             if recording is not None:
                 try:
@@ -99,4 +149,4 @@ def evaluate(
                 recording = None
     returns = np.concatenate([batch.episode_returns for batch in played])
     lengths = np.concatenate([batch.lengths for batch in played])
-    return Evaluation(found.progress.iterations, returns, lengths, video_fault)
+    return returns, lengths, video_fault

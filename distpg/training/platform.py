@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distpg.core.policies import PolicySpec, initial_weights, preferences
+from distpg.core.policies import PolicySpec, preferences
 from distpg.core.seeding import Stream, uniform, words
 from distpg.sampling.fingerprint import numerics_digest
+from distpg.sampling.module_policy import first_weights
 from distpg.system.version import installed_version
 
 _SEED = 0
@@ -34,10 +35,17 @@ def _learner_digest(policy: PolicySpec) -> str:
     from distpg.learning.settings import own_settings
 
     with own_settings():
-        weights = {name: torch.tensor(w) for name, w in initial_weights(policy.layer_sizes, _SEED).items()}
+        weights = {name: torch.tensor(w) for name, w in first_weights(policy, _SEED).items()}
         numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.num_features))
         inputs = torch.tensor(4 * numbers - 2)
-        log_pi = torch.log_softmax(preferences(weights, inputs), dim=1)
+        if policy.module:
+            from distpg.learning.modules import new_module
+
+            with torch.no_grad():
+                outputs = new_module(policy, _SEED)(inputs.reshape(_ROWS, *policy.observation_shape))
+        else:
+            outputs = preferences(weights, inputs)
+        log_pi = torch.log_softmax(outputs, dim=1)
         return hashlib.sha256(log_pi.numpy().tobytes() + (log_pi.T @ inputs).numpy().tobytes()).hexdigest()
 
 

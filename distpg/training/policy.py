@@ -2,46 +2,83 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.core.policies import PolicySpec, Weights, features, preferences, softmax
+from distpg.core.policies import PolicySpec, Weights, features, normalised, preferences, softmax
+from distpg.environments.envs import EnvInfo
 from distpg.runs.checkpoints import find_checkpoint
+from distpg.sampling.module_policy import ModulePolicy
 from distpg.training.prepare import prepared_run
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A softmax policy with its weights.
-
-    Attributes:
-        first_action: What the environment calls the policy's action 0.
-    """
+    """A policy with its weights, and how its environment's observations and actions are read."""
 
     spec: PolicySpec
     weights: Weights
-    first_action: int = 0
+    env: EnvInfo
+    module: ModulePolicy | None = None
+
+    def outputs(self, observation: object) -> NDArray[np.float32]:
+        """Action preferences, or means of numbers, for one of the environment's observations, float32."""
+        encode = self.env.observations.encode
+        encoded = np.asarray(observation if encode is None else encode(observation))
+        rows = encoded.reshape(1, -1)
+        if self.module is not None:
+            return self.module.outputs(rows)[0, : sum(self.spec.action_sizes)]
+        inputs = features(normalised(rows, self.weights), self.spec.degree)
+        outputs: NDArray[np.float32] = preferences(self.weights, inputs)[0]
+        return outputs
 
     def probabilities(self, observation: object) -> NDArray[np.float32]:
-        """pi(.|s) for one observation of the environment, float32[number of actions]."""
-        inputs = features(np.asarray(observation, np.float32).reshape(1, -1), self.spec.degree)
-        probabilities: NDArray[np.float32] = softmax(preferences(self.weights, inputs))[0]
-        return probabilities
+        """pi(.|s) for one observation of the environment, float32[number of actions].
 
-    def act(self, observation: object) -> int:
-        """The most probable action for one observation, as ``env.step`` takes it."""
-        return int(self.probabilities(observation).argmax()) + self.first_action
+        Of an action of several parts, the categories of the first, then of the second, and so on. Raises
+        ValueError where actions are numbers.
+        """
+        if not self.spec.is_categorical:
+            raise ValueError("actions are numbers, which have no probabilities")
+        parts = np.split(self.outputs(observation), np.cumsum(self.spec.action_sizes)[:-1])
+        return np.concatenate([softmax(part[None])[0] for part in parts])
+
+    def act(self, observation: object, mask: object = None) -> Any:
+        """The most probable action for one observation, as ``env.step`` takes it.
+
+        Args:
+            mask: bool[number of actions], those that are legal; default: all, or as the observation says.
+        """
+        outputs = self.outputs(observation)
+        if not self.spec.is_categorical:
+            numbers = np.tanh(outputs) if self.spec.distribution == "tanh-normal" else outputs
+            return self.env.actions.decode(numbers[None])[0]
+        if mask is None and isinstance(observation, dict):
+            mask = observation.get("action_mask")
+        if mask is not None:
+            outputs = np.where(np.asarray(mask, np.bool_).ravel(), outputs, -np.inf)
+        parts = np.split(outputs, np.cumsum(self.spec.action_sizes)[:-1])
+        return self.env.actions.decode(np.array([[part.argmax() for part in parts]]))[0]
 
 
-def load_policy(run: str | Path, checkpoint: str = "last") -> Policy:
+def load_policy(run: str | Path, checkpoint: str = "last", **of_program: Any) -> Policy:
     """The policy of a run's checkpoint: ``last``, ``best``, or the number of its iterations.
+
+    Args:
+        of_program: ``env_id``, ``env_kwargs``, ``wrappers`` or ``policy``, where the run's are classes,
+            functions or values of the program that started it: they are asked for again.
 
     Raises:
         RunDirectoryError: This is not a run directory.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
     path = Path(run).absolute()
-    prepared = prepared_run(path)
+    prepared = prepared_run(path, of_program)
     weights = find_checkpoint(path, checkpoint).learner.weights
-    return Policy(prepared.policy, weights, prepared.env.first_action)
+    module = None
+    if prepared.policy.module:
+        module = ModulePolicy(prepared.policy, prepared.config.seed)
+        module.load(weights)
+    return Policy(prepared.policy, weights, prepared.env, module)

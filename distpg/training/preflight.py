@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, automatic_episodes_per_task
 from distpg.core.events import Advice
+from distpg.environments.envs import EnvInfo
 from distpg.errors import ConfigError, RunDirectoryError
 from distpg.on_ray.address import check_answers
 from distpg.system.files import check_directory_of
@@ -25,6 +26,34 @@ def check_memory(free_bytes: int | None, num_runners: int) -> Advice | None:
         f"{num_runners} runners need about {num_runners * RUNNER_BYTES / 1e9:.1f} GB of memory, "
         f"{free_bytes / 1e9:.1f} GB are free",
         f"About {fit} fit: --num-env-runners {fit}.",
+    )
+
+
+def bytes_per_step(env: EnvInfo, has_masks: bool) -> int:
+    """Of a batch, but for what only some options ask for."""
+    kept, parts = env.observations, len(env.actions.sizes)
+    action = 1 if env.actions.is_categorical and max(env.actions.sizes) <= 256 else 4
+    mask = sum(env.actions.sizes) if has_masks else 0
+    return kept.size * kept.dtype.itemsize + parts * action + mask + 4
+
+
+def check_iteration(config: TrainConfig, env: EnvInfo, free_bytes: int | None) -> Advice | None:
+    """Whether this machine's memory holds the iterations in flight if each episode is as long as it may be.
+
+    None: it does, or nobody knows. Each is there twice, as its tasks came and as one batch.
+    """
+    limit = config.max_episode_steps or env.max_episode_steps
+    if free_bytes is None or limit is None:
+        return None
+    step = bytes_per_step(env, config.action_mask not in ("auto", "none"))
+    iterations = 2 + config.policy_lag
+    needed = step * limit * config.episodes_per_iteration * iterations
+    if needed <= free_bytes:
+        return None
+    return Advice(
+        f"iterations of {config.episodes_per_iteration:,} episodes of up to {limit:,} steps of {step:,} "
+        f"bytes may take {needed / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB are free",
+        "Lower --episodes-per-iteration or --max-episode-steps, or make observations smaller.",
     )
 
 

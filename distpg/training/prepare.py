@@ -2,23 +2,39 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
-from distpg.config.train_config import TrainConfig, resolve_config
+import numpy as np
+
+from distpg.config.train_config import TrainConfig, deciding_options, resolve_config
 from distpg.core.events import Advice, EnvNotChecked, Event, NotReproducible
-from distpg.core.policies import PolicySpec
+from distpg.core.policies import Distribution, Normalisation, PolicySpec
 from distpg.environments.contract import FirstLook, first_look
-from distpg.environments.envs import EnvInfo, env_spec
+from distpg.environments.envs import EnvInfo
+from distpg.environments.making import env_spec
 from distpg.environments.registration import UNCHECKED, is_registered_here_alone, not_for_runners
 from distpg.environments.reproducibility import Verdict, known_verdict, verdict_of
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
+from distpg.system.hardware import free_memory
+from distpg.training.preflight import check_iteration
 
+# Bounds that a network takes as they are, and the sides of what is an image, not a board.
+_SMALL, _IMAGE = 10.0, 16
+_MODULES = {"cnn": "distpg.learning.cnn:image_policy"}
 _MAX_FEATURES = 100_000
 # 4 GB as float32; the learner holds some four times as much.
 _MAX_WEIGHTS = 10**9
+
+SEEDED = Advice(
+    "the environment draws from random or numpy.random: both are seeded at each reset, and episodes are "
+    "played one by one",
+    "It is as fast as others with self.np_random in their place.",
+)
 
 
 @dataclass(frozen=True)
@@ -68,16 +84,23 @@ def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
         spec, timeout_s, lambda origin: not is_checked or known_verdict(spec, origin) is not None
     )
     env = look.info
-    policy = policy_spec(config, env.observation_size, env.num_actions)
+    policy_spec(config, env)  # before the environment is played: it may be impossible
     verdict = _verdict(config, look)
     if look.step_s == 0 and "unchecked" not in verdict.causes:
         look = first_look(spec, timeout_s)
-    resolved = resolve_config(config, env.reward_threshold, verdict.env_reuse)
+    resolved = resolve_config(
+        config, env.reward_threshold, verdict.env_reuse, look.action_mask, suitable_normalisation(look)
+    )
+    policy = policy_spec(resolved, env)
     runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
     why = verdict.why_not_reproducible(runners_hash_seed)
     events: list[Event] = [] if why is None else [NotReproducible(why)]
+    if resolved.env_reuse == "seeded" and config.env_reuse == "auto":
+        events.append(SEEDED)
     if verdict.details is not None:
         events.append(EnvNotChecked(verdict.details))
+    if (memory := check_iteration(resolved, env, free_memory())) is not None:
+        events.append(memory)
     if look.complaint is not None:
         events.append(Advice(look.complaint, "What it holds may stay taken; nothing else depends on it."))
     return Prepared(resolved, env, policy, look, tuple(events))
@@ -101,19 +124,79 @@ def _verdict(config: TrainConfig, look: FirstLook) -> Verdict:
     return verdict_of(spec, look) if asks else Verdict()
 
 
-def prepared_run(run: Path) -> Prepared:
-    """What a run was prepared to (RunDirectoryError: this is not a run directory; else as prepare)."""
-    return prepare(load_run_config(run))
+def prepared_run(run: Path, of_program: Mapping[str, Any], may_differ: bool = False) -> Prepared:
+    """What a run was prepared to.
+
+    Args:
+        of_program: ``env_id``, ``env_kwargs``, ``wrappers`` or ``policy``, where they are of the program that
+            started it.
+        may_differ: Whether the environment's arguments may be others, which are added to the run's.
+
+    Raises:
+        RunDirectoryError: This is not a run directory.
+        ConfigError: These are not the run's; else as prepare.
+    """
+    before = load_run_config(run)
+    changes = {name: value for name, value in of_program.items() if value is not None}
+    if may_differ and "env_kwargs" in changes:
+        changes["env_kwargs"] = before.env_kwargs | changes["env_kwargs"]
+        before = replace(before, env_kwargs=changes["env_kwargs"])
+    now = replace(before, **changes)
+    if (options := deciding_options(now)) != (those := deciding_options(before)):
+        (name, *_) = [name for name in options if options[name] != those[name]]
+        raise ConfigError(
+            f"{run} has another {name}: {those[name]}, not {options[name]}",
+            "Give what the run was started with.",
+        )
+    return prepare(now)
 
 
-def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) -> PolicySpec:
-    """The policy that a configuration asks for (ConfigError: it would have too many terms or weights)."""
+def suitable_normalisation(look: FirstLook) -> Normalisation:
+    """What makes numbers of about -1 to 1 of observations: nothing at all where they are small already.
+
+    Small by their bounds or, where these are wide, in the first steps. Images by their bounds. Other whole
+    numbers seldom use all of theirs: MiniGrid has 0 to 255 and gives 0 to 10.
+    """
+    observations = look.info.observations
+    if max(abs(observations.low), abs(observations.high)) <= _SMALL:
+        return "none"
+    if observations.dtype == np.uint8:
+        is_image = sorted(observations.shape)[-2:] >= [_IMAGE, _IMAGE]
+        return "bounds" if is_image else "running"
+    is_small = look.step_s > 0 and max(abs(look.low), abs(look.high)) <= _SMALL
+    return "none" if is_small else "running"
+
+
+def policy_spec(config: TrainConfig, env: EnvInfo) -> PolicySpec:
+    """The policy that a configuration asks for.
+
+    Raises:
+        ConfigError: It would have too many terms or weights, or needs bounds that the environment lacks.
+    """
+    asked = config.normalise_observations
+    size = env.observations.size
     degree = config.degree if config.policy == "polynomial" else 1
-    hidden_sizes = config.hidden_sizes if config.policy == "mlp" else ()
-    spec = PolicySpec(observation_size, num_actions, hidden_sizes, degree)
+    spec = PolicySpec(
+        size,
+        env.actions.sizes,
+        config.hidden_sizes if config.policy == "mlp" else (),
+        degree,
+        _distribution(config, env),
+        "none" if asked == "auto" else asked,
+        (env.observations.low, env.observations.high),
+        _module_of(config),
+        shape=env.observations.shape,
+    )
+    if spec.module:
+        spec = _with_shapes(spec, config.seed)
+    if spec.normalisation == "bounds" and not np.isfinite(spec.bounds).all():
+        raise ConfigError(
+            f"--normalise-observations bounds: observations of {config.env_id} have none",
+            "Use running, which measures them.",
+        )
     if degree > 1 and spec.num_features > _MAX_FEATURES:
         raise ConfigError(
-            f"a polynomial of degree {degree} in {observation_size} numbers has {spec.num_features:,} terms",
+            f"a polynomial of degree {degree} in {size} numbers has {spec.num_features:,} terms",
             f"Lower --degree until there are at most {_MAX_FEATURES:,}, or use --policy mlp.",
         )
     if spec.num_weights > _MAX_WEIGHTS:
@@ -123,3 +206,33 @@ def policy_spec(config: TrainConfig, observation_size: int, num_actions: int) ->
             f"At most {_MAX_WEIGHTS:,} are possible: make observations or --hidden-sizes smaller.",
         )
     return spec
+
+
+def _module_of(config: TrainConfig) -> str:
+    """The factory of the policy's torch module; empty: it is layers."""
+    name = cast("str", config.policy)
+    return "" if name in ("linear", "polynomial", "mlp") else _MODULES.get(name, name)
+
+
+def _with_shapes(spec: PolicySpec, seed: int) -> PolicySpec:
+    """With those of the module's parameters, which is made once to be looked at."""
+    from distpg.learning.modules import check_module, new_module, parameter_shapes
+    from distpg.learning.settings import own_settings
+
+    with own_settings():
+        module = new_module(spec, seed)
+        check_module(spec, module)
+    return replace(spec, module_shapes=parameter_shapes(module))
+
+
+def _distribution(config: TrainConfig, env: EnvInfo) -> Distribution:
+    if env.actions.is_categorical:
+        return "categorical"
+    if config.action_bounds == "clip":
+        return "normal"
+    if not env.has_action_bounds:
+        raise ConfigError(
+            f"--action-bounds tanh: actions of {config.env_id} have none",
+            "Use clip, which leaves numbers without bounds as they are drawn.",
+        )
+    return "tanh-normal"

@@ -5,6 +5,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
-from distpg.environments.envs import Env, env_spec, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.making import Env, env_spec
 from distpg.environments.video import Recording, Shown
 from distpg.errors import ConfigError, DistpgError, ReplayError
 from distpg.learning.learner import Learner
@@ -24,8 +26,8 @@ from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.sampler import TRAINING
 from distpg.system.interrupts import Interrupts
 from distpg.training.prepare import Prepared, prepared_run
-from distpg.training.rollouts import started
 from distpg.training.runners import plan
+from distpg.training.start import started
 from distpg.training.trainer import learn
 
 _NUMBERS_SHOWN = 6
@@ -36,15 +38,15 @@ class Episode:
     """One episode as it was played: T steps.
 
     Attributes:
-        observations: float32[T, observation size], what the policy saw before each action.
-        actions: [T], numbered from 0.
+        observations: float32 or uint8[T, observation size], what the policy saw before each action.
+        actions: [T], categories from 0, or [T, parts].
         rewards: float64[T].
         video_fault: Why there is no video, where one was asked for.
     """
 
     number: int
-    observations: NDArray[np.float32]
-    actions: NDArray[np.unsignedinteger]
+    observations: NDArray[np.float32] | NDArray[np.uint8]
+    actions: NDArray[Any]
     rewards: NDArray[np.float64]
     terminated: bool
     video_fault: DistpgError | None = None
@@ -66,6 +68,7 @@ def replay(
     render: bool = False,
     video: Path | None = None,
     on_progress: Callable[[str], None] = lambda line: None,
+    **of_program: Any,
 ) -> Episode:
     """Play an episode of a run again and compare it with what episodes.csv says of it.
 
@@ -76,6 +79,8 @@ def replay(
         render: Show the environment's own window.
         video: File for the episode: .gif or .webp.
         on_progress: Told how far training has to go.
+        of_program: ``env_id``, ``env_kwargs``, ``wrappers`` or ``policy``, where the run's are classes,
+            functions or values of the program that started it: they are asked for again.
 
     Raises:
         RunDirectoryError: This is not a run directory.
@@ -86,13 +91,15 @@ def replay(
     """
     # Absolute before there is an environment, which may change the working directory.
     run, video = Path(run).absolute(), None if video is None else video.absolute()
-    prepared = prepared_run(run)
+    prepared = prepared_run(run, of_program)
     config, spec = prepared.config, env_spec(prepared.config)
     recorded = _recorded(run, config, episode)
     recording = None if video is None else Recording(video)
     iteration = episode // config.episodes_per_iteration
     (task,) = [t for t in plan(config, iteration) if 0 <= episode - t.first_episode < t.num_episodes]
     weights = _weights_after(task.weights_seq_no, run, prepared, iteration, on_progress)
+    if config.env_reuse == "seeded":  # one environment plays all: what is watched is the one episode
+        task = task._replace(first_episode=episode, num_episodes=1)
     lane = episode - task.first_episode
 
     def make(number: int) -> Env:
@@ -188,6 +195,14 @@ def _compare(played: Episode, recorded: dict[str, str]) -> None:
             )
 
 
+def _in_short(action: Any) -> str:
+    """An action: its number, or its first few."""
+    if not isinstance(action, list):
+        return str(action)
+    more = " …" if len(action) > _NUMBERS_SHOWN else ""
+    return " ".join(f"{part:.4g}" for part in action[:_NUMBERS_SHOWN]) + more
+
+
 def show(episode: Episode) -> str:
     """The episode for people: a line a step, then its figures."""
     lines = [f"{'t':>5}  {'action':>6}  {'reward':>10}  observation"]
@@ -196,7 +211,7 @@ def show(episode: Episode) -> str:
         zip(episode.actions.tolist(), episode.rewards.tolist(), strict=True)
     ):
         numbers = " ".join(f"{number:>9.4f}" for number in episode.observations[t, :_NUMBERS_SHOWN].tolist())
-        lines.append(f"{t:>5}  {action:>6}  {reward:>10.4f}  {numbers}{more}")
+        lines.append(f"{t:>5}  {_in_short(action):>6}  {reward:>10.4f}  {numbers}{more}")
     end = "terminated" if episode.terminated else "cut by the time limit"
     lines.append(
         f"episode {episode.number}: return {episode.total:g}, {len(episode.rewards)} steps, {end}, "

@@ -1,18 +1,14 @@
 """Collection for any learner: whole episodes, each exactly once, in order, at any number of runners."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import Event, OnEvent
-from distpg.core.policies import PolicySpec, Weights, initial_weights, weight_shapes
-from distpg.sampling.env_runner import env_runner_spec
+from distpg.core.policies import PolicySpec, Weights
+from distpg.core.tasks import tasks_of_iteration
 from distpg.sampling.group import EnvRunnerGroup, Ticket
-from distpg.system.interrupts import Interrupts
-from distpg.training.preflight import check_address
-from distpg.training.prepare import Prepared, prepare
-from distpg.training.runners import env_runners, plan
+from distpg.sampling.module_policy import first_weights
+from distpg.training.runners import plan
 
 
 class Rollouts:
@@ -51,7 +47,7 @@ class Rollouts:
         self._iteration = self._next = iteration
         self._weights = dict(enumerate(earlier, iteration - len(earlier)))
         self._tickets: list[Ticket] = []
-        self._shapes = weight_shapes(policy.layer_sizes)
+        self._shapes = policy.weight_shapes
 
     @property
     def why_not_reproducible(self) -> str | None:
@@ -61,7 +57,7 @@ class Rollouts:
     @property
     def initial_weights(self) -> Weights:
         """What the configuration's seed begins with: ``layers.<i>.weight`` and ``.bias``, float32."""
-        return initial_weights(self.policy.layer_sizes, self.config.seed)
+        return first_weights(self.policy, self.config.seed)
 
     def collect(self, iteration: int, weights: Weights) -> EpisodeBatch:
         """The episodes of an iteration, each exactly once and in order, to be called for one after the other.
@@ -100,71 +96,13 @@ class Rollouts:
         self._iteration += 1
         return batch
 
+    def evaluate(self, number: int, num_episodes: int, weights: Weights) -> EpisodeBatch:
+        """Episodes of evaluation number 0, 1, … with the most probable actions; without their steps.
 
-@contextlib.contextmanager
-def rollouts(
-    config: TrainConfig,
-    *,
-    log_probs: bool = False,
-    rewards: bool = False,
-    on_event: OnEvent = lambda event: None,
-) -> Iterator[Rollouts]:
-    """Collect whole episodes for a learner of your own, with every promise that ``train`` gives.
-
-    ::
-
-        with distpg.rollouts(TrainConfig(num_env_runners=4, episodes_per_iteration=64)) as runners:
-            weights = runners.initial_weights
-            for iteration in range(100):
-                batch = runners.collect(iteration, weights)
-                weights = my_update(weights, batch)
-
-    Args:
-        log_probs: Whether batches hold the log-probabilities of their actions, and rewards: their rewards.
-        on_event: Told of what happens to runners, and of warnings.
-
-    Raises:
-        ConfigError: The configuration cannot work; nothing was started.
-        DistpgError: The runners could not be started.
-    """
-    prepared = prepare(config)
-    check_address(prepared.config)
-    for event in prepared.events:
-        on_event(event)
-    with (
-        Interrupts() as interrupts,
-        started(
-            prepared, interrupts, on_event, prepared.why_not, log_probs=log_probs, rewards=rewards
-        ) as runners,
-    ):
-        yield runners
-
-
-@contextlib.contextmanager
-def started(
-    prepared: Prepared,
-    interrupts: Interrupts,
-    on_event: OnEvent,
-    why_not_reproducible: str | None,
-    iteration: int = 0,
-    earlier: Sequence[Weights] = (),
-    run: str | None = None,
-    log_probs: bool = False,
-    rewards: bool = False,
-) -> Iterator[Rollouts]:
-    """The runners of a prepared configuration, from an iteration on.
-
-    Args:
-        why_not_reproducible: What is known so far.
-        run: Its name in a cluster's metrics; None: it is in none.
-    """
-    doubts = [] if why_not_reproducible is None else [why_not_reproducible]
-
-    def tell(event: Event) -> None:
-        if event.why_not is not None:
-            doubts.append(event.why_not)
-        on_event(event)
-
-    spec = env_runner_spec(prepared.config, prepared.policy, log_probs, rewards)
-    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (now, group):
-        yield Rollouts(now, prepared.policy, group, doubts, iteration, earlier, interrupts.check)
+        Raises as :meth:`collect`. The weights are those that the next iteration is collected with.
+        """
+        tasks = tasks_of_iteration(number, num_episodes, int(self.config.episodes_per_task), self._iteration)
+        periodic = [task._replace(plays="periodic") for task in tasks]
+        batch = self.group.collect(self.group.add(periodic, weights))
+        self._check_interrupts()
+        return batch

@@ -12,8 +12,8 @@ from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.environments.contract import FirstLook
 from distpg.on_ray.shipping import shipment_of
-from distpg.sampling.env_runner import EnvRunnerSpec
 from distpg.sampling.group import EnvRunnerGroup, InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.files import writing
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_cluster
@@ -58,7 +58,7 @@ def env_runners(
         return
     from distpg.on_ray.cluster import cpus_per_env_runner, num_cpus, ray_cluster
 
-    shipment = None if config.address is None else shipment_of(config.env_id)
+    shipment = None if config.address is None else shipment_of(str(config.env_id))
     with contextlib.ExitStack() as stack:
         record = (
             None if config.record_dispatch is None else stack.enter_context(_appended(config.record_dispatch))

@@ -21,8 +21,9 @@ from distpg.sampling.group import CollectTimes
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import prepare
-from distpg.training.rollouts import Rollouts, started
+from distpg.training.rollouts import Rollouts
 from distpg.training.runners import plan
+from distpg.training.start import started
 
 # An automatic warm-up and an automatic repetition last so long in the first of the configurations compared.
 _WARM_UP_S = 0.5

@@ -11,7 +11,7 @@ from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Event, OnEvent
 from distpg.core.policies import weights_digest
 from distpg.learning.learner import Gradient, Learner
-from distpg.learning.optimisers import learning_rate
+from distpg.learning.optimisers import entropy_coefficient, learning_rate
 from distpg.learning.stagnation import Watch
 from distpg.runs.checkpoints import Checkpoint
 from distpg.runs.directory import exclusive, new_run_directory
@@ -24,10 +24,12 @@ from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
 from distpg.training import endings
+from distpg.training.periodic import periodic_evaluation
 from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
-from distpg.training.rollouts import Rollouts, started
+from distpg.training.rollouts import Rollouts
+from distpg.training.start import started
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,13 @@ def iterate(
         batch = runners.collect(progress.iterations, learner.weights)
         sample_s = time.perf_counter() - start
         with interrupts.held():
-            figures, gradient = learn(config, learner, batch, progress, sample_s)
-            metrics = {
-                **figures,
-                "num_healthy_env_runners": runners.group.num_healthy,
-                "num_env_runner_restarts": runners.group.num_restarts,
-            }
-            recorder.record(metrics, batch, learner, progress)
+            metrics, gradient = learn(config, learner, batch, progress, sample_s)
+            try:
+                metrics |= periodic_evaluation(config, learner, runners, progress)
+            finally:  # an update that is made is on record, whatever the environment does then
+                metrics["num_healthy_env_runners"] = runners.group.num_healthy
+                metrics["num_env_runner_restarts"] = runners.group.num_restarts
+                recorder.record(metrics, batch, learner, progress)
         for event in watch.see(batch, gradient):
             tell(event)
         runners.group.publish(metrics)
@@ -140,8 +142,11 @@ def learn(
 ) -> tuple[Metrics, Gradient]:
     """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
     start = time.perf_counter()
-    lr = learning_rate(config, progress.env_steps)
-    gradient = learner.update(batch, lr)
+    lr, entropy_coef = (
+        learning_rate(config, progress.env_steps),
+        entropy_coefficient(config, progress.env_steps),
+    )
+    gradient = learner.update(batch, lr, entropy_coef)
     learn_s = time.perf_counter() - start
     progress.add(batch.episode_returns.tolist(), batch.num_steps, sample_s + learn_s)
     metrics = {

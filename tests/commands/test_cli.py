@@ -127,7 +127,14 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
         (["train", "--config"], "--config needs a value", ""),
         (["train", "--env-id", "CartPol-v1"], "there is no environment 'CartPol-v1'", "CartPole-v1"),
         (["train", "--env-id", "no_module:X-v0"], "No module named 'no_module'", ""),
-        (["train", "--env-id", "Pendulum-v1"], "Pendulum-v1 has", "Discrete"),
+        (
+            [
+                *("train", "--action-bounds", "tanh", "--env-id", "tests.space_environments:Guess"),
+                *("--env-kwargs", '{"acts": "Box(-np.inf, 1, (2,))"}'),
+            ],
+            "have none",
+            "Use clip",
+        ),
         (["train", "--env-kwargs", '{"x": 1}'], "CartPole-v1 cannot be made: TypeError", "--env-kwargs"),
         (["train", "--run-dir", "."], ". has something in it already", "never overwritten"),
         (["train", "--run-dir", "file"], "cannot write to file", "--run-dir"),

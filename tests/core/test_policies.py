@@ -16,8 +16,9 @@ from distpg.core.policies import (
 )
 from distpg.errors import ConfigError
 from distpg.training.prepare import policy_spec
+from tests.conftest import plain_env
 
-SPEC = PolicySpec(4, 3, (16, 8))
+SPEC = PolicySpec(4, (3,), (16, 8))
 
 
 def test_softmax_by_hand_and_without_overflow() -> None:
@@ -27,7 +28,7 @@ def test_softmax_by_hand_and_without_overflow() -> None:
 
 
 def test_forward_by_a_slow_loop_and_in_torch() -> None:
-    weights = initial_weights(SPEC.layer_sizes, seed=1)
+    weights = SPEC.initial_weights(1)
     observations = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     h = observations.astype(np.float64)
     for layer in range(3):
@@ -59,7 +60,7 @@ def test_bits_do_not_depend_on_where_the_arrays_lie(rows: int) -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_initial_weights_depend_on_the_seed_and_stay_in_bounds(seed: int) -> None:
-    weights = initial_weights(SPEC.layer_sizes, seed)
+    weights = SPEC.initial_weights(seed)
     assert {name: array.shape for name, array in weights.items()} == {
         "layers.0.weight": (16, 4),
         "layers.0.bias": (16,),
@@ -70,7 +71,7 @@ def test_initial_weights_depend_on_the_seed_and_stay_in_bounds(seed: int) -> Non
     }
     assert all(array.dtype == np.float32 for array in weights.values())
     assert np.abs(weights["layers.1.weight"]).max() <= 0.25
-    assert weights_digest(weights) == weights_digest(initial_weights(SPEC.layer_sizes, seed))
+    assert weights_digest(weights) == weights_digest(SPEC.initial_weights(seed))
     assert weights_digest(weights) != weights_digest(initial_weights(SPEC.layer_sizes, seed ^ 1))
 
 
@@ -92,7 +93,7 @@ def test_polynomial_features_by_hand() -> None:
 
 @pytest.mark.parametrize(("size", "degree"), [(1, 4), (4, 1), (4, 2), (3, 3), (8, 2)])
 def test_the_number_of_features(size: int, degree: int) -> None:
-    spec = PolicySpec(size, 2, degree=degree)
+    spec = PolicySpec(size, (2,), degree=degree)
     assert features(np.ones((5, size), np.float32), degree).shape == (5, spec.num_features)
 
 
@@ -104,12 +105,12 @@ def test_features_of_a_row_do_not_depend_on_the_rows_beside_it() -> None:
 
 
 def test_the_policy_that_is_asked_for() -> None:
-    assert policy_spec(TrainConfig(policy="linear"), 4, 2).layer_sizes == (4, 2)
-    assert policy_spec(TrainConfig(policy="polynomial"), 4, 2).layer_sizes == (14, 2)
-    assert policy_spec(TrainConfig(policy="polynomial", degree=3), 4, 2).layer_sizes == (34, 2)
-    assert policy_spec(TrainConfig(hidden_sizes=(7, 5)), 4, 3).layer_sizes == (4, 7, 5, 3)
+    assert policy_spec(TrainConfig(policy="linear"), plain_env(4, 2)).layer_sizes == (4, 2)
+    assert policy_spec(TrainConfig(policy="polynomial"), plain_env(4, 2)).layer_sizes == (14, 2)
+    assert policy_spec(TrainConfig(policy="polynomial", degree=3), plain_env(4, 2)).layer_sizes == (34, 2)
+    assert policy_spec(TrainConfig(hidden_sizes=(7, 5)), plain_env(4, 3)).layer_sizes == (4, 7, 5, 3)
     with pytest.raises(ConfigError, match="degree 9 in 20 numbers has 10,015,004 terms"):
-        policy_spec(TrainConfig(policy="polynomial", degree=9), 20, 2)
+        policy_spec(TrainConfig(policy="polynomial", degree=9), plain_env(20, 2))
 
 
 def test_policy_and_value_function_start_from_different_numbers() -> None:

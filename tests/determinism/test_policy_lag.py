@@ -15,11 +15,13 @@ from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.learning.learner import Learner
-from distpg.sampling.env_runner import EnvRunner, env_runner_spec
+from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.group import InProcessEnvRunnerGroup, Ticket
+from distpg.sampling.runner_spec import env_runner_spec
 from distpg.training.replay import replay
-from distpg.training.rollouts import Rollouts, rollouts
+from distpg.training.rollouts import Rollouts
 from distpg.training.runners import plan
+from distpg.training.start import rollouts
 from distpg.training.trainer import Listeners
 from tests.conftest import FEW_CPUS, policy_spec, processes_named
 

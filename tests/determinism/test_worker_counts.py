@@ -10,10 +10,9 @@ import distpg
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Event
-from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
-from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import env_runner_spec
 from tests.conftest import FEW_CPUS, collect, policy_spec, ray_group
 
 
@@ -26,7 +25,7 @@ def as_bytes(batch: EpisodeBatch) -> dict[str, bytes]:
 def test_local_and_ray_batches_are_equal_to_the_byte(num_env_runners: int) -> None:
     policy = policy_spec()
     spec = env_runner_spec(TrainConfig(seed=4), policy)
-    weights = initial_weights(policy.layer_sizes, 4)
+    weights = policy.initial_weights(4)
     here = InProcessEnvRunnerGroup(spec)
     there = ray_group(spec, num_env_runners)
     for iteration, (episodes, per_task) in enumerate([(7, 1), (10, 3), (64, 8), (1, 1)]):
@@ -75,7 +74,7 @@ def test_short_episodes_are_not_over_represented(num_env_runners: int) -> None:
     spec = env_runner_spec(TrainConfig(env_id=env_id, seed=1), policy)
     group = ray_group(spec, num_env_runners) if num_env_runners else InProcessEnvRunnerGroup(spec)
     tasks = [Task(first, 10, 0) for first in range(0, 2000, 10)]
-    lengths = collect(group, tasks, initial_weights(policy.layer_sizes, 0)).lengths
+    lengths = collect(group, tasks, policy.initial_weights(0)).lengths
     group.close()
     assert set(lengths.tolist()) == {2, 200}
     # The mean of 2000 has a standard deviation of 99 / sqrt(2000) = 2.2; the seed is fixed.
@@ -89,7 +88,7 @@ def test_a_killed_runner_changes_nothing(in_tmp_path: Path) -> None:
     calm = TrainConfig(env_id="tests.odd_environments:ShortOrLong", seed=2)
     deadly = TrainConfig(env_id=env_id, env_kwargs={"marker": str(marker)}, seed=2)
     policy = policy_spec(calm.env_id)
-    weights = initial_weights(policy.layer_sizes, 0)
+    weights = policy.initial_weights(0)
     tasks = tasks_of_iteration(0, 12, 1, 0)
     expected = collect(InProcessEnvRunnerGroup(env_runner_spec(calm, policy)), tasks, weights)
     events: list[Event] = []

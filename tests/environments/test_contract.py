@@ -14,7 +14,7 @@ from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
 from distpg.environments import contract, trace
 from distpg.environments.contract import FirstLook, first_look
-from distpg.environments.envs import EnvSpec
+from distpg.environments.making import EnvSpec
 from distpg.environments.reproducibility import Verdict, verdict_of
 from distpg.errors import ConfigError, EnvironmentIdError
 from distpg.training.prepare import prepare
@@ -50,7 +50,7 @@ WRONG = [
     ("observation", "np.array([None])", "observation is of objects", "float32"),
     ("observation", "np.array(['2020'], 'M8[Y]')", "observation is of dates", "float32"),
     ("observation", "[[1], [1, 2]]", "observation is no array", "NumPy"),
-    ("observation", "{'a': 1}", "observation is a dictionary", "FlattenObservation"),
+    ("observation", "{'a': 1}", "observation is a dictionary", "observation_space should be a Dict"),
     (
         "observation",
         "np.zeros((1, 1))",
@@ -116,10 +116,13 @@ def test_a_reset_without_options_and_train_and_doctor_alike(capsys: pytest.Captu
     ("observations", "actions", "message", "hint"),
     [
         ("Box(-1, 1, (1,))", "Discrete(2**40)", "has 1,099,511,627,776 actions", "at most 1,048,576"),
-        ("Box(-1, 1, (0,))", "Discrete(2)", "observations of shape (0,)", "1 to 16,777,216 of them"),
-        ("Box(0, 1, (2**13, 2**12))", "Discrete(2)", "observations of shape (8192, 4096)", "1 to 16,777,216"),
-        ("Dict(a=Discrete(2))", "Discrete(2)", "has observations Dict", "FlattenObservation"),
-        ("Box(-1, 1, (1,))", "MultiDiscrete([2, 2])", "actions MultiDiscrete", "Discrete actions"),
+        ("Box(-1, 1, (0,))", "Discrete(2)", "has observations Box", "1 to 16,777,216 of them"),
+        ("Box(0, 1, (2**13, 2**12))", "Discrete(2)", "has observations Box", "1 to 16,777,216"),
+        ("Dict(a=Text(9))", "Discrete(2)", "has a Text as 'a' in its observations", "--drop-observations a"),
+        ("Dict(a=Dict(b=Text(9)))", "Discrete(2)", "has a Text as 'a'", "--drop-observations a"),
+        ("Sequence(Discrete(2))", "Discrete(2)", "has a Sequence in its observations", "No policy here"),
+        ("Box(-1, 1, (1,))", "Text(9)", "has actions Text", "MultiDiscrete"),
+        ("Box(-1, 1, (1,))", "Box(0, 9, (1,), int)", "has actions Box", "Box of numbers"),
     ],
 )
 def test_spaces_that_cannot_be(observations: str, actions: str, message: str, hint: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 import distpg
 from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
-from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.making import EnvSpec
 from distpg.environments.reproducibility import Verdict, examine, verdict_of
 from distpg.environments.trace import MAX_STEPS, differs, traces
 from distpg.environments.verdict_cache import verdict_key
@@ -84,8 +85,8 @@ def test_a_run_that_cannot_be_repeated_says_so(
     in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--num-env-runners", "0", "--max-iterations", "3", "--run-dir", "run")
-    assert main(["train", "--env-id", "tests.odd_environments:NumpyRandom", *options]) == 0
-    why = "the environment depends on NumPy's global random generator (numpy.random)"
+    assert main(["train", "--env-id", "tests.odd_environments:OnTheClock", *options]) == 0
+    why = "the environment depends on the clock (module time)"
     assert f"not reproducible: why {why}" in capsys.readouterr().out
     result = json.loads(Path("run/result.json").read_text())
     assert (result["reproducible"], result["not_reproducible_because"]) == (False, why)

@@ -7,24 +7,23 @@ import pytest
 
 from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
-from distpg.core.policies import PolicySpec, initial_weights
+from distpg.core.policies import PolicySpec
 from distpg.core.seeding import environment_seed
 from distpg.core.tasks import tasks_of_iteration
-from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.making import EnvSpec
 from distpg.errors import EnvironmentIdError
-from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import env_runner_spec
 from tests.conftest import collect
 
-POLICY = PolicySpec(1, 2, (4,))
+POLICY = PolicySpec(1, (2,), (4,))
 
 
 def lengths_of(kwargs: dict, num_episodes: int) -> np.ndarray:
     config = TrainConfig(env_id="distpg/Sleep-v0", env_kwargs={"step_ms": 0, **kwargs}, seed=11)
     group = InProcessEnvRunnerGroup(env_runner_spec(config, POLICY))
-    batch = collect(
-        group, tasks_of_iteration(0, num_episodes, 500, 0), initial_weights(POLICY.layer_sizes, seed=0)
-    )
+    batch = collect(group, tasks_of_iteration(0, num_episodes, 500, 0), POLICY.initial_weights(0))
     group.close()
     assert batch.terminated.all(), "no episode is cut by the limit"
     assert (batch.episode_returns == batch.lengths).all()

@@ -7,7 +7,7 @@ from PIL import Image
 import distpg
 from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
-from distpg.environments.envs import EnvSpec
+from distpg.environments.making import EnvSpec
 from distpg.environments.video import Recording, frame_times, frames_per_s, picture_of
 from distpg.errors import RenderError
 

@@ -15,20 +15,19 @@ import pytest
 from distpg.config.train_config import TrainConfig
 from distpg.core import events
 from distpg.core.events import Advice, Event
-from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.errors import EpisodeError
 from distpg.on_ray.actor import RayEnvRunner, new_actors
 from distpg.on_ray.group import RayEnvRunnerGroup
 from distpg.on_ray.introduction import Introduction
-from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
 from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import EnvRunnerSpec, env_runner_spec
 from tests.conftest import FEW_CPUS, collect, policy_spec
 from tests.determinism.test_worker_counts import as_bytes
 
 POLICY = policy_spec("tests.odd_environments:Walk")
-WEIGHTS = initial_weights(POLICY.layer_sizes, 0)
+WEIGHTS = POLICY.initial_weights(0)
 TASKS = tasks_of_iteration(0, 4, 2, 0)
 
 
@@ -190,13 +189,16 @@ def test_a_stop_is_heard_in_the_middle_of_an_episode() -> None:
 
 
 def test_weights_that_are_loaded_are_not_decoded_again() -> None:
-    from distpg.on_ray.encoding import decode, encode
+    from distpg.on_ray.encoding import checksum, decode, encode
     from distpg.on_ray.side_channel import SideChannel
 
     runner = RayEnvRunner(spec_of("Walk"), 0, SideChannel("none", 3600.0))
     tasks = encode((Task(0, 2, 0),))
-    first = decode(runner.answer(1, tasks, 1, encode(WEIGHTS)))
-    again = decode(runner.answer(2, tasks, 1, b"no weights at all"))
+    weights = encode(WEIGHTS)
+    first = decode(runner.answer(1, tasks, 1, checksum(weights), weights))
+    again = decode(runner.answer(2, tasks, 1, "", b"no weights at all"))
+    with pytest.raises(ValueError, match="not what was sent"):
+        runner.answer(3, tasks, 2, checksum(weights), weights[:-1] + b"x")
     assert first.digests == again.digests
 
 

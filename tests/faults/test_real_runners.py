@@ -11,7 +11,6 @@ import pytest
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event, NotReproducible
-from distpg.core.policies import initial_weights
 from distpg.core.seeding import environment_seed
 from distpg.core.tasks import tasks_of_iteration
 from distpg.dispatch.messages import Rules
@@ -20,9 +19,9 @@ from distpg.on_ray import admission
 from distpg.on_ray.actor import RayEnvRunner, new_actors
 from distpg.on_ray.group import RayEnvRunnerGroup
 from distpg.on_ray.side_channel import SideChannel
-from distpg.sampling.env_runner import env_runner_spec
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import env_runner_spec
 from tests.conftest import FEW_CPUS, collect, policy_spec
 from tests.determinism.test_worker_counts import as_bytes
 
@@ -50,7 +49,7 @@ class Runners:
         self.events: list[Event] = []
         actors = new_actors(self.spec, FEW_CPUS, PidRunner)
         self.group = RayEnvRunnerGroup(self.spec, rules, actors, self.events.append, **options)
-        self.weights = initial_weights(self.policy.layer_sizes, 0)
+        self.weights = self.policy.initial_weights(0)
 
     def check(self, episodes: int = 12, per_task: int = 1, iteration: int = 0) -> None:
         tasks = tasks_of_iteration(iteration, episodes, per_task, 0)

@@ -124,13 +124,13 @@ def relative_bias(**options: object) -> tuple[float, float]:
             **options,
         }
     )
-    learner = Learner(config, PolicySpec(3, 2))
+    learner = Learner(config, PolicySpec(3, (2,)))
     if config.baseline == "value":
         # Fixed before the batch: fitted to other episodes, as an earlier iteration's.
         for seed in range(3):
             rng = np.random.default_rng(seed)
             others = batch_of([ALL[i] for i in rng.integers(len(ALL), size=8)], config)
-            learner._value.fit(others.observations, others.returns)
+            learner._value.fit(others.observations.__getitem__, others.returns)
     exact, estimate = exact_gradient(learner, config.gamma), mean_estimate(learner, config)
     cosine = exact @ estimate / max(np.linalg.norm(exact) * np.linalg.norm(estimate), 1e-300)
     return float(np.linalg.norm(estimate - exact) / np.linalg.norm(exact)), float(cosine)
@@ -183,14 +183,14 @@ def test_episode_mean_of_total_returns_is_nothing_but_zeros() -> None:
 def test_a_value_function_fitted_to_its_own_batch_would_bias() -> None:
     """Why the learner fits after use: the same estimator with the fit first is far off."""
     config = TrainConfig(baseline="value", policy="linear", normalise_advantages="none", gamma=1.0, seed=3)
-    exact = exact_gradient(Learner(config, PolicySpec(3, 2)), 1.0)
+    exact = exact_gradient(Learner(config, PolicySpec(3, (2,))), 1.0)
     few = [t for t in ALL if len(t.actions) < 3]  # enough to see it, and quick
     biased, honest = 0.0, 0.0
     for a, b in itertools.product(few, repeat=2):
         batch = batch_of([a, b], config)
-        learner = Learner(config, PolicySpec(3, 2))
+        learner = Learner(config, PolicySpec(3, (2,)))
         before = learner.gradient(batch).flat
-        learner._value.fit(batch.observations, batch.returns)
+        learner._value.fit(batch.observations.__getitem__, batch.returns)
         after = learner.gradient(batch).flat
         assert before is not None
         assert after is not None

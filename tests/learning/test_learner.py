@@ -10,9 +10,9 @@ from distpg.core.policies import PolicySpec, softmax, weights_digest
 from distpg.errors import DivergenceError
 from distpg.learning.learner import Learner
 from distpg.training.prepare import policy_spec
-from tests.conftest import make_batch
+from tests.conftest import make_batch, plain_env
 
-LINEAR = PolicySpec(3, 2, ())
+LINEAR = PolicySpec(3, (2,), ())
 
 
 def learner(**options: object) -> Learner:
@@ -160,7 +160,7 @@ def test_the_articles_summed_loss_to_the_last_bit() -> None:
     import torch
 
     config = preset("article")
-    spec = policy_spec(config, 4, 2)
+    spec = policy_spec(config, plain_env(4, 2))
     ours = Learner(config, spec)
     theirs = torch.nn.Sequential(torch.nn.Linear(4, 128), torch.nn.ReLU(), torch.nn.Linear(128, 2))
     with torch.no_grad():
@@ -309,7 +309,7 @@ def test_neither_threads_nor_alignment_change_a_bit(options: dict) -> None:
     # In bytes: NumPy aligns to 16 and torch to 64; bytes that came from elsewhere may lie anywhere.
     for threads, offset in ((1, 0), (2, 0), (3, 4), (1, 4), (1, 12), (1, 36), (1, 1)):
         config = TrainConfig(learner_threads=threads, hidden_sizes=(16,), **options)
-        here = Learner(config, policy_spec(config, 3, 2))
+        here = Learner(config, policy_spec(config, plain_env(3, 2)))
         for seed in range(3):
             batch = make_batch([700, 1, 1300, 400, 2000], seed=seed)
             here.update(
@@ -334,3 +334,17 @@ def moved(array: np.ndarray, offset: int) -> np.ndarray:
     copy[:] = array
     assert copy.ctypes.data % 64 == offset
     return copy
+
+
+def test_returns_are_divided_by_the_deviation_of_those_before() -> None:
+    usual: dict = {"normalise_advantages": "none", "optimiser": "sgd", "lr": 1e-9, "hidden_sizes": (4,)}
+    plain, scaled = TrainConfig(**usual), TrainConfig(**usual, normalise_returns="running")
+    learners = [Learner(one, policy_spec(one, plain_env(3, 2))) for one in (plain, scaled)]
+    first, second = make_batch([5, 9], seed=1), make_batch([7, 4], seed=2)
+    one, other = (learner.update(first) for learner in learners)
+    assert one.norm == pytest.approx(other.norm), "nothing is known yet"
+    one, other = (learner.update(second) for learner in learners)
+    assert other.norm == pytest.approx(one.norm / first.returns.std(), rel=1e-5)
+    again = Learner(scaled, policy_spec(scaled, plain_env(3, 2)))
+    again.restore(learners[1].state)
+    assert again.gradient(first).norm == learners[1].gradient(first).norm

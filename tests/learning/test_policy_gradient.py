@@ -35,7 +35,7 @@ def problem() -> Problem:
 
 def test_gradient_is_pi_minus_one_hot_times_advantage(problem: Problem) -> None:
     h, actions, advantages = problem
-    gradient = preference_gradient(torch.log_softmax(h, dim=0), actions, advantages, 3)
+    gradient = preference_gradient(torch.log_softmax(h, dim=0), actions[None], advantages, 3)
     pi = softmax(h.numpy().T.astype(np.float32)).T
     by_hand = (pi - np.eye(4)[actions].T) * advantages.numpy() / 3
     np.testing.assert_allclose(gradient.numpy(), by_hand, atol=1e-6)
@@ -46,14 +46,14 @@ def test_gradient_against_autograd(problem: Problem, coef: float) -> None:
     h, actions, advantages = problem
     (expected,) = torch.autograd.grad(loss_of(h.requires_grad_(), actions, advantages, coef), h)
     log_pi = torch.log_softmax(h.detach(), dim=0)
-    gradient = preference_gradient(log_pi, actions, advantages, 3, coef)
+    gradient = preference_gradient(log_pi, actions[None], advantages, 3, coef)
     np.testing.assert_allclose(gradient.numpy(), expected.numpy(), atol=1e-14)
 
 
 @pytest.mark.parametrize("coef", [0.0, 0.3])
 def test_gradient_against_finite_differences(problem: Problem, coef: float) -> None:
     h, actions, advantages = problem
-    gradient = preference_gradient(torch.log_softmax(h, dim=0), actions, advantages, 3, coef)
+    gradient = preference_gradient(torch.log_softmax(h, dim=0), actions[None], advantages, 3, coef)
     step = 1e-6
     for index in np.ndindex(tuple(h.shape)):
         up, down = h.clone(), h.clone()

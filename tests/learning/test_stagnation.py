@@ -79,7 +79,8 @@ def test_updates_that_are_skipped_as_noise() -> None:
 
 def train(run: Path, kwargs: dict, **options: Any) -> list[Event]:
     events: list[Event] = []
-    options = {"max_iterations": 12, "checkpoint_every": 1, **options, "run_dir": str(run)}
+    defaults = {"max_iterations": 12, "checkpoint_every": 1, "normalise_observations": "none"}
+    options = {**defaults, **options, "run_dir": str(run)}
     config = TrainConfig(
         env_id="tests.odd_environments:Unscaled",
         env_kwargs=kwargs,

@@ -37,23 +37,26 @@ def test_equal_returns_have_no_deviation_to_divide_by() -> None:
 def test_it_learns_returns_far_from_zero() -> None:
     value = value_function()
     for _ in range(60):
-        value.fit(OBSERVATIONS, RETURNS)
-    error = np.sqrt(np.mean(np.square(value.predict(OBSERVATIONS) - RETURNS)))
+        value.fit(OBSERVATIONS.__getitem__, RETURNS)
+    error = np.sqrt(np.mean(np.square(value.predict(OBSERVATIONS.__getitem__, len(OBSERVATIONS)) - RETURNS)))
     assert error < 0.2 * RETURNS.std()
 
 
 def test_a_change_of_unit_changes_no_prediction() -> None:
     value = value_function(value_updates=1)
-    value.fit(OBSERVATIONS, RETURNS)
-    before = value.predict(OBSERVATIONS)
+    value.fit(OBSERVATIONS.__getitem__, RETURNS)
+    before = value.predict(OBSERVATIONS.__getitem__, len(OBSERVATIONS))
     value._rescale(value.moments.add(np.linspace(-5000, 9000, 300).astype(np.float32)))
-    np.testing.assert_allclose(value.predict(OBSERVATIONS), before, rtol=1e-4)
+    np.testing.assert_allclose(value.predict(OBSERVATIONS.__getitem__, len(OBSERVATIONS)), before, rtol=1e-4)
 
 
 def test_restored_it_goes_on_bit_for_bit() -> None:
     value, other = value_function(), value_function()
-    value.fit(OBSERVATIONS, RETURNS)
+    value.fit(OBSERVATIONS.__getitem__, RETURNS)
     other.restore(value.state)
     for here in (value, other):
-        here.fit(OBSERVATIONS[::2], RETURNS[::2])
-    assert value.predict(OBSERVATIONS).tobytes() == other.predict(OBSERVATIONS).tobytes()
+        here.fit(OBSERVATIONS[::2].__getitem__, RETURNS[::2])
+    assert (
+        value.predict(OBSERVATIONS.__getitem__, len(OBSERVATIONS)).tobytes()
+        == other.predict(OBSERVATIONS.__getitem__, len(OBSERVATIONS)).tobytes()
+    )

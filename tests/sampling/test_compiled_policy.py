@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import distpg
-from distpg.core.policies import PolicySpec, features, initial_weights, preferences, softmax
+from distpg.core.policies import PolicySpec, features, preferences, softmax
 from distpg.core.seeding import MAX_EPISODE, Stream, environment_seed, philox4x32, uniform, words
 from distpg.kernels.elementary import exp, log
 from distpg.kernels.forward import NARROW
@@ -20,11 +20,11 @@ from distpg.system.user_cache import private_directory
 
 F32 = np.float32
 SPECS = {
-    "linear": PolicySpec(3, 2),
-    "polynomial": PolicySpec(3, 4, degree=3),
-    "narrow": PolicySpec(4, 2, (7, 5)),
-    "mlp": PolicySpec(4, 2, (128,)),
-    "wide": PolicySpec(30, 18, (64, 33)),
+    "linear": PolicySpec(3, (2,)),
+    "polynomial": PolicySpec(3, (4,), degree=3),
+    "narrow": PolicySpec(4, (2,), (7, 5)),
+    "mlp": PolicySpec(4, (2,), (128,)),
+    "wide": PolicySpec(30, (18,), (64, 33)),
 }
 
 
@@ -38,16 +38,16 @@ def acted(
 ) -> Steps:
     """Step ``t`` of some lanes; random numbers from the last step at which they are drawn."""
     policy = CompiledPolicy(spec)
-    policy.load(initial_weights(spec.layer_sizes, 1))
+    policy.load(spec.initial_weights(1))
     count, room = len(observations), t + 1
     steps = Steps(
         np.repeat(observations[:, None], room, axis=1),
-        np.full((count, room), -1, np.int64),
+        np.full((count, room, 1), -1, np.int64),
         np.full((count, room), np.nan, F32),
     )
-    drawn = np.empty((count, 4), np.uint32)
+    drawn = np.empty((count, 1, 4), np.uint32)
     for step in range(t - t % 4, t + 1):
-        choices = np.empty(len(lanes), np.int64)
+        choices = np.empty((len(lanes), 1), np.int64)
         numbers = np.array([seed, Stream.ACTION, 2**40 + 5, greedy], np.uint64)
         policy.act(steps, choices, drawn, np.array(lanes), step, step, numbers)
         assert choices.tolist() == steps.actions[lanes, step].tolist()
@@ -106,11 +106,11 @@ def test_seeds_of_resets(seed: int, first: int, stream: Stream) -> None:
 @pytest.mark.parametrize("t", [0, 2, 7])
 def test_against_numpy(name: str, t: int) -> None:
     spec = SPECS[name]
-    observations, weights = observations_for(spec), initial_weights(spec.layer_sizes, 1)
+    observations, weights = observations_for(spec), spec.initial_weights(1)
     pi = softmax(preferences(weights, features(observations, spec.degree)))
     lanes = list(range(len(observations)))
     found = acted(spec, observations, lanes, t)
-    actions = found.actions[:, t]
+    actions = found.actions[:, t, 0]
     assert np.allclose(found.log_probs[:, t], np.log(pi[lanes, actions]), rtol=1e-5, atol=1e-6)
     u = uniform(words(3, Stream.ACTION, 2**40 + 5 + np.arange(len(observations)), t - t % 4, 4))[:, t % 4]
     below = np.cumsum(pi.astype(np.float64), axis=1)
@@ -118,13 +118,13 @@ def test_against_numpy(name: str, t: int) -> None:
         # The smallest k with u < pi_0 + ... + pi_k, but for the last bits of either sum.
         assert u[row] < below[row, action] + 1e-6
         assert action == 0 or u[row] >= below[row, action - 1] - 1e-6
-    greedy = acted(spec, observations, lanes, t, greedy=True).actions[:, t]
+    greedy = acted(spec, observations, lanes, t, greedy=True).actions[:, t, 0]
     assert greedy.tolist() == pi.argmax(axis=1).tolist()
 
 
 def slow_preferences(spec: PolicySpec, observation: np.ndarray) -> list[F32]:
     """One number after the other, in the order that the kernels promise."""
-    weights = initial_weights(spec.layer_sizes, 1)
+    weights = spec.initial_weights(1)
     x = list(features(observation[None], spec.degree)[0])
     last = len(spec.layer_sizes) - 2
     for layer in range(last + 1):
@@ -157,7 +157,7 @@ def test_bit_for_bit_in_the_documented_order(name: str) -> None:
     found = acted(spec, observations, list(range(5)))
     for row in range(5):
         h = slow_preferences(spec, observations[row])
-        highest, action = max(h), int(found.actions[row, 0])
+        highest, action = max(h), int(found.actions[row, 0, 0])
         total = F32(0)
         for one in h:
             total = total + exp(one - highest)
@@ -179,11 +179,15 @@ def test_weights_that_are_not_finite_do_no_harm() -> None:
     spec = SPECS["mlp"]
     policy = CompiledPolicy(spec)
     for bad in (np.nan, np.inf, -np.inf):
-        policy.load({name: np.full_like(w, bad) for name, w in initial_weights(spec.layer_sizes, 1).items()})
-        steps = Steps(observations_for(spec, 3)[:, None], np.empty((3, 1), np.int64), np.empty((3, 1), F32))
+        policy.load({name: np.full_like(w, bad) for name, w in spec.initial_weights(1).items()})
+        steps = Steps(
+            observations_for(spec, 3)[:, None], np.empty((3, 1, 1), np.int64), np.empty((3, 1), F32)
+        )
         numbers = np.array([0, 1, 0, 0], np.uint64)
-        policy.act(steps, np.empty(3, np.int64), np.empty((3, 4), np.uint32), np.arange(3), 0, 0, numbers)
-        assert set(steps.actions[:, 0].tolist()) <= {0, 1}
+        policy.act(
+            steps, np.empty((3, 1), np.int64), np.empty((3, 1, 4), np.uint32), np.arange(3), 0, 0, numbers
+        )
+        assert set(steps.actions[:, 0, 0].tolist()) <= {0, 1}
 
 
 def test_a_directory_that_others_can_write_to_holds_no_code(tmp_path: Path) -> None:
@@ -209,9 +213,9 @@ from distpg.kernels.compile_cache import compile_cache, do_without_cache
 if "--no" in sys.argv: do_without_cache()
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.core.policies import PolicySpec
-print(numerics_digest(PolicySpec(4, 2, (128,))))
-from distpg.kernels import forward
-print(sum(forward.tick.stats.cache_hits.values()), compile_cache())
+print(numerics_digest(PolicySpec(4, (2,), (128,))))
+from distpg.kernels import choice
+print(sum(choice.tick_categories.stats.cache_hits.values()), compile_cache())
 """
 
 

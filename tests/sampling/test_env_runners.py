@@ -3,14 +3,14 @@ import pytest
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch, actions_digests, concatenate
-from distpg.core.policies import initial_weights
 from distpg.core.tasks import Task, tasks_of_iteration
-from distpg.sampling.env_runner import EnvRunner, env_runner_spec
+from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.group import InProcessEnvRunnerGroup
+from distpg.sampling.runner_spec import env_runner_spec
 from tests.conftest import collect, make_batch, policy_spec
 
 SPEC = policy_spec()
-WEIGHTS = initial_weights(SPEC.layer_sizes, seed=0)
+WEIGHTS = SPEC.initial_weights(0)
 RUNNER_SPEC = env_runner_spec(TrainConfig(gamma=0.5), SPEC)
 
 

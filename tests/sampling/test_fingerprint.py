@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from distpg.config.train_config import TrainConfig
-from distpg.sampling.env_runner import EnvRunnerSpec, env_runner_spec
 from distpg.sampling.fingerprint import Fingerprint, fingerprint
+from distpg.sampling.runner_spec import EnvRunnerSpec, env_runner_spec
 from tests.conftest import policy_spec
 
 CHILD = """

@@ -3,14 +3,23 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from distpg.core.policies import PolicySpec
+from distpg.environments.spaces import Observations
 from distpg.sampling import record as module
-from distpg.sampling.record import Record
+from distpg.sampling.record import Record, Shapes
+
+POLICY = PolicySpec(1, (9,))
+
+
+def shapes(shape: tuple[int, ...]) -> Shapes:
+    kept = Observations(shape, np.dtype(np.float32), None, -np.inf, np.inf)
+    return Shapes(kept, 1, np.int64, 0)
 
 
 def played(lengths: list[int], shape: tuple[int, ...], keeps_steps: bool = True) -> tuple[Record, list]:
     """A record of episodes of these lengths, and what was put into it, episode by episode."""
     rng = np.random.default_rng(0)
-    record = Record(len(lengths), shape, log_probs=True, keeps_steps=keeps_steps)
+    record = Record(len(lengths), shapes(shape), log_probs=True, keeps_steps=keeps_steps)
     expected: list[list] = [[] for _ in lengths]
     record.observations[:, 0] = first = rng.normal(size=(len(lengths), *shape))
     seen = first.astype(np.float32)
@@ -35,7 +44,7 @@ def test_laid_out_episode_by_episode(stretch: int, monkeypatch: pytest.MonkeyPat
     lengths = [5, 1, 21, 7, 14]
     record, expected = played(lengths, (2, 3))
     assert record.num_steps == sum(lengths)
-    found = record.trajectories(np.dtype(np.uint8))
+    found = record.trajectories(POLICY)
     steps = [step for episode in expected for step in episode]
     assert found.lengths.tolist() == lengths
     np.testing.assert_array_equal(found.observations, np.array([o.reshape(-1) for o, *_ in steps]))
@@ -49,7 +58,7 @@ def test_laid_out_episode_by_episode(stretch: int, monkeypatch: pytest.MonkeyPat
 def test_finds_what_is_not_finite_where_it_was_seen(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STRETCH_STEPS", 4)
     found = None
-    record = Record(2, (3,))
+    record = Record(2, shapes((3,)))
     record.observations[:, 0] = 0
     for t in range(12):
         if record.is_full:
@@ -64,7 +73,7 @@ def test_finds_what_is_not_finite_where_it_was_seen(at: int, monkeypatch: pytest
     assert found is not None
     assert found[:2] == (1, at)
     # What comes after an episode's last step is seen by nobody.
-    record = Record(1, (3,))
+    record = Record(1, shapes((3,)))
     record.observations[0, 1] = np.nan
     record.rewards[0].append(0.0)
     assert record.not_finite() is None
@@ -73,7 +82,7 @@ def test_finds_what_is_not_finite_where_it_was_seen(at: int, monkeypatch: pytest
 def peak_bytes(lengths: list[int], size: int, keeps_steps: bool) -> int:
     tracemalloc.start()
     try:
-        record = Record(len(lengths), (size,), keeps_steps=keeps_steps)
+        record = Record(len(lengths), shapes((size,)), keeps_steps=keeps_steps)
         for _ in range(max(lengths)):
             if record.is_full:
                 record.next_stretch()
@@ -81,7 +90,7 @@ def peak_bytes(lengths: list[int], size: int, keeps_steps: bool) -> int:
                 if len(rewards) < length:
                     rewards.append(0.0)
             record.at += 1
-        record.trajectories(np.dtype(np.uint8))
+        record.trajectories(POLICY)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

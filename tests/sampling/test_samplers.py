@@ -2,15 +2,16 @@ import gymnasium
 import numpy as np
 import pytest
 
-from distpg.core.policies import initial_weights, preferences, softmax
+from distpg.core.policies import preferences, softmax
 from distpg.core.seeding import Stream, environment_seed, uniform, words
-from distpg.environments.envs import EnvSpec, make_env
+from distpg.environments.envs import make_env
+from distpg.environments.making import EnvSpec
 from distpg.errors import EpisodeError
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from tests.conftest import policy_spec
 
 SPEC = policy_spec()
-WEIGHTS = initial_weights(SPEC.layer_sizes, seed=0)
+WEIGHTS = SPEC.initial_weights(0)
 
 
 def slow_episode(episode: int, seed: int) -> tuple[np.ndarray, list[int], list[float], bool]:
@@ -69,7 +70,7 @@ def test_a_used_sampler_plays_as_a_new_one() -> None:
 def test_actions_that_do_not_start_at_zero() -> None:
     spec = policy_spec("tests.odd_environments:OffsetActions")
     sampler = GymnasiumSampler(EnvSpec("tests.odd_environments:OffsetActions"), spec, seed=0)
-    played = sampler.sample(0, 2, initial_weights(spec.layer_sizes, 0))
+    played = sampler.sample(0, 2, spec.initial_weights(0))
     assert set(played.actions.tolist()) == {0, 1, 2}
     assert (played.rewards == played.actions + 5.0).all()
 
@@ -79,7 +80,7 @@ def test_a_failing_environment_is_named_with_its_episode() -> None:
     spec = policy_spec(env.env_id)
     sampler = GymnasiumSampler(env, spec, seed=0)
     with pytest.raises(EpisodeError, match=r"episode \d+, step 2: ValueError: the simulator broke") as caught:
-        sampler.sample(0, 20, initial_weights(spec.layer_sizes, 0))
+        sampler.sample(0, 20, spec.initial_weights(0))
     assert "reset seed" in caught.value.hint
 
 
@@ -100,7 +101,7 @@ def test_what_an_environment_must_not_give_is_named_with_episode_and_step(kind: 
     spec = policy_spec("tests.odd_environments:ShortOrLong")
     sampler = GymnasiumSampler(env, spec, seed=0)
     with pytest.raises(EpisodeError) as caught:
-        sampler.sample(40, 3, initial_weights(spec.layer_sizes, 0))
+        sampler.sample(40, 3, spec.initial_weights(0))
     assert "Spoils failed in episode 4" in caught.value.message
     assert message in caught.value.message
     step = 1 if "reward" in kind or kind in ("shape", "text") else 2
@@ -110,7 +111,7 @@ def test_what_an_environment_must_not_give_is_named_with_episode_and_step(kind: 
 def test_steps_are_counted_for_whoever_asks() -> None:
     spec = policy_spec()
     sampler = GymnasiumSampler(EnvSpec("CartPole-v1"), spec, seed=0)
-    played = sampler.sample(0, 5, initial_weights(spec.layer_sizes, 0))
+    played = sampler.sample(0, 5, spec.initial_weights(0))
     assert sampler.steps == played.lengths.sum() + 5 + 5  # as many resets, and environments made
 
 
@@ -131,7 +132,7 @@ def test_episodes_end_at_the_limit_whichever_lane_keeps_its_wrappers(watched: in
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"])
 def test_without_wrappers_an_environment_plays_the_same(env_id: str) -> None:
     spec = policy_spec(env_id)
-    weights = initial_weights(spec.layer_sizes, seed=0)
+    weights = spec.initial_weights(0)
     plain = GymnasiumSampler(EnvSpec(env_id), spec, seed=4).sample(0, 3, weights)
     wrapped = GymnasiumSampler(
         EnvSpec(env_id), spec, seed=4, make=lambda lane: gymnasium.Wrapper(make_env(EnvSpec(env_id)))

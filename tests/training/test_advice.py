@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from distpg.environments.envs import EnvSpec
+from distpg.environments.making import EnvSpec
 from distpg.environments.speed import Speed, measure_speed
 from distpg.training.advice import in_words, makespan, recommend, task_seconds
 

@@ -28,6 +28,17 @@ def test_a_solved_run_is_good(solved: Path, capsys: pytest.CaptureFixture[str]) 
     assert mean >= 475
 
 
+@pytest.mark.usefixtures("ray")
+def test_runners_get_the_same_returns(solved: Path, tmp_path: Path) -> None:
+    for greedy in (True, False):
+        here = evaluate(solved, 12, greedy)
+        there = evaluate(solved, 12, greedy, num_env_runners=2, video=tmp_path / "first.gif")
+        assert here.returns.tolist() == there.returns.tolist()
+        assert here.lengths.tolist() == there.lengths.tolist()
+        assert there.video_fault is None
+    assert (tmp_path / "first.gif").exists()
+
+
 def test_the_same_episodes_each_time_and_others_than_training(solved: Path) -> None:
     first, again = (evaluate(solved, 70, greedy=False) for _ in range(2))
     assert np.array_equal(first.returns, again.returns)

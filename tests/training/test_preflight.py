@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from distpg.config.train_config import TrainConfig
+from distpg.environments.envs import inspect_env
+from distpg.environments.making import EnvSpec
 from distpg.errors import ConfigError, RunDirectoryError
 from distpg.on_ray.address import (
     address_of_auto,
@@ -24,6 +26,7 @@ from distpg.training.preflight import (
     check_cluster,
     check_disk,
     check_enough_tasks,
+    check_iteration,
     check_memory,
 )
 
@@ -192,3 +195,16 @@ def test_automatic_runners_are_no_more_than_there_are_tasks() -> None:
     check_cluster(config, 4, num_cpus=4, is_own=False, can_grow=False)
     with pytest.raises(ConfigError, match="4 runners of 1 CPUs do not fit"):
         check_cluster(config, 1, num_cpus=1, is_own=False, can_grow=False)
+
+
+def test_an_iteration_that_may_not_fit_is_known_before_it_is_played() -> None:
+    images = inspect_env(EnvSpec("tests.space_environments:Pixels"))
+    config = TrainConfig(episodes_per_iteration=100, max_episode_steps=1000)
+    step = 32 * 32 * 3 + 1 + 4
+    needed = 2 * 100 * 1000 * step
+    assert check_iteration(config, images, needed) is None
+    advice = check_iteration(config, images, needed - 1)
+    assert advice is not None
+    assert "100 episodes of up to 1,000 steps of 3,077 bytes may take 0.6 GB" in advice.why
+    assert check_iteration(config, images, None) is None, "nobody knows how much is free"
+    assert check_iteration(TrainConfig(), images, 0) is None, "nobody knows how long an episode is"

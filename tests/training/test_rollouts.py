@@ -107,7 +107,7 @@ def test_errors_are_those_of_training() -> None:
 
 def test_what_is_not_reproducible_is_said() -> None:
     events: list[Event] = []
-    config = distpg.TrainConfig(env_id="tests.odd_environments:NumpyRandom", num_env_runners=0)
+    config = distpg.TrainConfig(env_id="tests.odd_environments:OnTheClock", num_env_runners=0)
     with distpg.rollouts(config, on_event=events.append) as runners:
         assert runners.why_not_reproducible is not None
         assert [event.why_not for event in events] == [runners.why_not_reproducible]

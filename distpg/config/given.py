@@ -1,0 +1,48 @@
+"""What only the calling program has, classes, functions and values, under the names that files give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_PREFIX = "python:"
+
+
+class Given(str):
+    """A name for files and messages, with what it names.
+
+    It travels to runners by value, as Ray pickles it: the user's own code, from the user's own process.
+    """
+
+    value: Any
+
+    def __new__(cls, value: Any) -> Given:
+        """Name a class, a function or another value."""
+        named = value if hasattr(value, "__qualname__") else type(value)
+        given = super().__new__(cls, f"{_PREFIX}{named.__module__}:{named.__qualname__}")
+        given.value = value
+        return given
+
+    def __reduce__(self) -> tuple[Callable[[Any], Given], tuple[Any]]:
+        """Pickled as what it names."""
+        return Given, (self.value,)
+
+
+def given(value: Any) -> Any:
+    """Texts as they are, anything else that can be called under its name."""
+    return Given(value) if callable(value) and not isinstance(value, str) else value
+
+
+def is_of_a_program(value: object) -> bool:
+    """Whether a value read from a file is the name of what only the program had that wrote it."""
+    return isinstance(value, str) and value.startswith(_PREFIX) and not isinstance(value, Given)
+
+
+def name_of(value: Any) -> Any:
+    """For JSON: the name of a value that it cannot hold."""
+    return str(Given(value))
+
+
+def missing(values: Mapping[str, Any]) -> list[str]:
+    """Names of what is in these values, read from a file, and only the program had that wrote it."""
+    return [str(value) for value in values.values() if is_of_a_program(value)]

@@ -1,0 +1,89 @@
+"""Runners for a while: those of a training, and of a learner of the caller's own."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from distpg.config.train_config import TrainConfig
+from distpg.core.events import Event, OnEvent
+from distpg.core.policies import Weights
+from distpg.sampling.runner_spec import env_runner_spec
+from distpg.system.interrupts import Interrupts
+from distpg.training.preflight import check_address
+from distpg.training.prepare import Prepared, prepare
+from distpg.training.rollouts import Rollouts
+from distpg.training.runners import env_runners
+
+
+@contextlib.contextmanager
+def rollouts(
+    config: TrainConfig,
+    *,
+    log_probs: bool = False,
+    rewards: bool = False,
+    on_event: OnEvent = lambda event: None,
+) -> Iterator[Rollouts]:
+    """Collect whole episodes for a learner of your own, with every promise that ``train`` gives.
+
+    ::
+
+        with distpg.rollouts(TrainConfig(num_env_runners=4, episodes_per_iteration=64)) as runners:
+            weights = runners.initial_weights
+            for iteration in range(100):
+                batch = runners.collect(iteration, weights)
+                weights = my_update(weights, batch)
+
+    Args:
+        config: Observations are as they are where ``normalise_observations`` is ``auto``, unless their bounds
+            scale them; with ``running`` it is the learner who keeps ``observations.mean`` and ``.scale``.
+        log_probs: Whether batches hold the log-probabilities of their actions, and rewards: their rewards.
+        on_event: Told of what happens to runners, and of warnings.
+
+    Raises:
+        ConfigError: The configuration cannot work; nothing was started.
+        DistpgError: The runners could not be started.
+    """
+    prepared = prepare(config)
+    if config.normalise_observations == "auto" and prepared.policy.normalisation == "running":
+        # It is the learner who knows what was seen.
+        prepared = prepare(replace(config, normalise_observations="none"), prepared.look)
+    check_address(prepared.config)
+    for event in prepared.events:
+        on_event(event)
+    with (
+        Interrupts() as interrupts,
+        started(
+            prepared, interrupts, on_event, prepared.why_not, log_probs=log_probs, rewards=rewards
+        ) as runners,
+    ):
+        yield runners
+
+
+@contextlib.contextmanager
+def started(
+    prepared: Prepared,
+    interrupts: Interrupts,
+    on_event: OnEvent,
+    why_not_reproducible: str | None,
+    iteration: int = 0,
+    earlier: Sequence[Weights] = (),
+    run: str | None = None,
+    log_probs: bool = False,
+    rewards: bool = False,
+) -> Iterator[Rollouts]:
+    """The runners of a prepared configuration, from an iteration on.
+
+    Args:
+        why_not_reproducible: What is known so far.
+        run: Its name in a cluster's metrics; None: it is in none.
+    """
+    doubts = [] if why_not_reproducible is None else [why_not_reproducible]
+
+    def tell(event: Event) -> None:
+        if event.why_not is not None:
+            doubts.append(event.why_not)
+        on_event(event)
+
+    spec = env_runner_spec(prepared.config, prepared.policy, log_probs, rewards)
+    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (now, group):
+        yield Rollouts(now, prepared.policy, group, doubts, iteration, earlier, interrupts.check)
