@@ -1,14 +1,16 @@
 """Whether other processes know an environment by its id, or only the one whose script registered it."""
 
+import inspect
 import subprocess
 import sys
 
+import gymnasium.envs
+
 from distpg.config.given import Given
+from distpg.environments import sleep_env
 from distpg.environments.envs import Origin
 from distpg.errors import ConfigError
 
-# Registered as Gymnasium or distpg is imported.
-_EVERYWHERE = ("gymnasium.envs.", "distpg.")
 _PROGRAM = """
 import sys
 sys.path[:] = sys.argv[2:]
@@ -26,9 +28,10 @@ def is_registered_here_alone(env_id: str, origin: Origin) -> bool:
     module, colon, _ = env_id.rpartition(":")
     if colon:
         return module == "__main__"
-    if isinstance(origin.entry_point, str) and origin.entry_point.startswith(_EVERYWHERE):
+    if origin.registered_id in (None, sleep_env.ENV_ID):
         return False
-    if origin.registered_id is None:
+    # Gymnasium's own are written out one by one in the module that registers them.
+    if f'"{origin.registered_id}"' in inspect.getsource(gymnasium.envs):
         return False
     # Packages register theirs by entry points, which Gymnasium loads as it is imported.
     command = [sys.executable, "-c", _PROGRAM, origin.registered_id, *sys.path]

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import cloudpickle
 
 from distpg.environments.contract import FirstLook
-from distpg.environments.envs import Origin, close_env, make_env, origin_of
+from distpg.environments.envs import Origin
 from distpg.environments.making import EnvSpec
 from distpg.environments.trace import Traces, differs
 from distpg.environments.verdict_cache import cached_causes, keep_causes, verdict_key
@@ -95,21 +95,8 @@ class Verdict:
         return f"the environment depends on {'; on '.join(CAUSES[cause] for cause in causes)}"
 
 
-def verdict_of(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
-    """The verdict, in about two seconds, or about as long as the environment takes to be made four times.
-
-    Args:
-        look: What was seen of it; None: it is made once more. Raises EnvironmentIdError where it cannot be.
-    """
-    if look is None:
-        env = make_env(spec)
-        origin = origin_of(env)
-        close_env(env)
-    else:
-        origin = look.origin
-    known = known_verdict(spec, origin)
-    if known is not None:
-        return known
+def examine_and_keep(spec: EnvSpec, origin: Origin, look: FirstLook | None = None) -> Verdict:
+    """As :func:`examine`; what was found out is known from then on."""
     verdict = examine(spec, look)
     if "unchecked" not in verdict.causes:
         keep_causes(verdict_key(spec, origin.kind), verdict.causes)
@@ -118,14 +105,24 @@ def verdict_of(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
 
 def known_verdict(spec: EnvSpec, origin: Origin) -> Verdict | None:
     """The verdict where it is known without playing; None where it is not."""
-    if isinstance(origin.entry_point, str) and origin.entry_point.startswith(_VERIFIED):
-        return Verdict()
+    return Verdict() if is_verified(origin) else kept_verdict(spec, origin)
+
+
+def is_verified(origin: Origin) -> bool:
+    """Whether it is one of those that the test suite plays."""
+    return isinstance(origin.entry_point, str) and origin.entry_point.startswith(_VERIFIED)
+
+
+def kept_verdict(spec: EnvSpec, origin: Origin) -> Verdict | None:
+    """The verdict that other processes came to by playing it; None where they have not."""
     causes = cached_causes(verdict_key(spec, origin.kind), CAUSES)
     return None if causes is None else Verdict(causes)
 
 
 def examine(spec: EnvSpec, look: FirstLook | None = None) -> Verdict:
     """Play it in processes that differ in all that it must not depend on; then, if need be, in one each.
+
+    It takes about two seconds, or about as long as the environment takes to be made four times.
 
     Args:
         look: How long it takes to be made and to play, on which depends how long the processes get.

@@ -16,7 +16,13 @@ from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.envs import EnvInfo
 from distpg.environments.making import env_spec
 from distpg.environments.registration import UNCHECKED, is_registered_here_alone, not_for_runners
-from distpg.environments.reproducibility import Verdict, known_verdict, verdict_of
+from distpg.environments.reproducibility import (
+    Verdict,
+    examine_and_keep,
+    is_verified,
+    kept_verdict,
+    known_verdict,
+)
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
@@ -115,13 +121,15 @@ def _verdict(config: TrainConfig, look: FirstLook) -> Verdict:
         or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     )
     is_for_runners = config.num_env_runners != 0 and not has_ray
-    if asks and (known := known_verdict(spec, look.origin)) is not None:
-        return known  # other processes have played it
+    if asks and (kept := kept_verdict(spec, look.origin)) is not None:
+        return kept  # so other processes have it
     if (asks or is_for_runners) and is_registered_here_alone(spec.env_id, look.origin):
         if is_for_runners:
             raise not_for_runners(spec.env_id)
         return Verdict(("unchecked",), UNCHECKED) if asks else Verdict()
-    return verdict_of(spec, look) if asks else Verdict()
+    if not asks or is_verified(look.origin):
+        return Verdict()
+    return examine_and_keep(spec, look.origin, look)
 
 
 def prepared_run(run: Path, of_program: Mapping[str, Any], may_differ: bool = False) -> Prepared:

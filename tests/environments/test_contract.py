@@ -15,7 +15,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.environments import contract, trace
 from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.making import EnvSpec
-from distpg.environments.reproducibility import Verdict, verdict_of
+from distpg.environments.reproducibility import Verdict, examine, examine_and_keep
 from distpg.errors import ConfigError, EnvironmentIdError
 from distpg.training.prepare import prepare
 
@@ -200,7 +200,7 @@ def test_a_slow_environment_is_made_a_few_times_and_its_verdict_found(
     assert (set(plays.first), set(plays.used), set(plays.again)) == ({"0"}, {"0"}, set())
     assert len(plays.first["0"]) == 1 + 3
     assert log.read_text().count("made") == 2, "once each"
-    assert verdict_of(spec, look) == Verdict()
+    assert examine_and_keep(spec, look.origin, look) == Verdict()
 
 
 def test_the_processes_own_random_numbers_are_left_alone() -> None:
@@ -225,27 +225,31 @@ def test_an_environment_lives_in_its_own_world(in_tmp_path: Path) -> None:
     assert np.geterr() == before
 
 
-def registered_here(**options: object) -> TrainConfig:
+def registered_here(env_id: str, **options: object) -> TrainConfig:
     from tests.odd_environments import ShortOrLong
 
-    if "Mine-v0" not in gymnasium.registry:
-        gymnasium.register(id="Mine-v0", entry_point=ShortOrLong, max_episode_steps=9)
-    return TrainConfig(env_id="Mine-v0", max_iterations=1, **options)
+    entry_points = {"Mine-v0": ShortOrLong, "MyPole-v0": gymnasium.spec("CartPole-v1").entry_point}
+    if env_id not in gymnasium.registry:
+        gymnasium.register(id=env_id, entry_point=entry_points[env_id], max_episode_steps=9)
+    return TrainConfig(env_id=env_id, max_iterations=1, **options)
 
 
-def test_what_the_calling_script_alone_registers_is_not_for_runners(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("env_id", ["Mine-v0", "MyPole-v0"])
+def test_what_the_calling_script_alone_registers_is_not_for_runners(
+    env_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Other tests have started Ray in this process; workers of a Ray that is there may know more.
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     for number in (2, "auto"):
         with pytest.raises(ConfigError) as caught:
-            prepare(registered_here(num_env_runners=number))
+            prepare(registered_here(env_id, num_env_runners=number))
         assert caught.value.message.startswith(
-            "Mine-v0 is registered by the calling script alone, and runners do"
+            f"{env_id} is registered by the calling script alone, and runners do"
         )
-        assert "module:Mine-v0" in caught.value.hint
-    (event,) = prepare(registered_here(num_env_runners=0)).events
+        assert f"module:{env_id}" in caught.value.hint
+    (event,) = prepare(registered_here(env_id, num_env_runners=0)).events
     assert "the calling script alone registers it" in str(event)
-    assert prepare(registered_here(num_env_runners=0, env_reuse="always")).events == ()
+    assert prepare(registered_here(env_id, num_env_runners=0, env_reuse="always")).events == ()
 
 
 def test_a_crash_of_native_code_names_the_environment() -> None:
@@ -267,7 +271,7 @@ def test_a_crash_of_native_code_names_the_environment() -> None:
 def test_a_crash_in_a_verdicts_process_is_said() -> None:
     spec = EnvSpec(f"{ODD}:Deadly", {"seed": trace.reset_seed(0)})
     why = "it ended the process that played it: signal 9 (Killed)"
-    assert verdict_of(spec) == Verdict(("unchecked",), why)
+    assert examine(spec) == Verdict(("unchecked",), why)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 import distpg
 from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
-from distpg.environments.envs import make_env
+from distpg.environments.envs import close_env, make_env, origin_of
 from distpg.environments.making import EnvSpec
-from distpg.environments.reproducibility import Verdict, examine, verdict_of
+from distpg.environments.reproducibility import Verdict, examine, examine_and_keep, known_verdict
 from distpg.environments.trace import MAX_STEPS, differs, traces
 from distpg.environments.verdict_cache import verdict_key
 
@@ -29,6 +29,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of verdicts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/distpg/environments"
+
+
+def verdict_of(spec: EnvSpec) -> Verdict:
+    env = make_env(spec)
+    origin = origin_of(env)
+    close_env(env)
+    known = known_verdict(spec, origin)
+    return examine_and_keep(spec, origin) if known is None else known
 
 
 def config_of(name: str, **options: object) -> TrainConfig:
