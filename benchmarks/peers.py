@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peer_samplers.comparison import NAMES, Comparison
-from benchmarks.peer_samplers.environments import ROOT
+from benchmarks.venvs import ROOT
 from distpg.system.hardware import cpu_model
 
 PACKAGES = {"distpg": "distpg", "rllib": "ray", "sb3": "stable-baselines3", "torchrl": "torchrl"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.peer_samplers import comparison
-from benchmarks.peer_samplers.environments import ROOT, PeerError
 from benchmarks.peer_samplers.serving import Lengths, weights
+from benchmarks.venvs import ROOT, PeerError
 from distpg.core.policies import initial_weights
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_samplers.environments import ENVIRONMENTS, ROOT, PeerError, python_of
+from benchmarks.venvs import ENVIRONMENTS, ROOT, PeerError, python_of
 
 NAMES = {"distpg": "distpg", "rllib": "RLlib", "sb3": "SB3", "torchrl": "TorchRL"}
 REFERENCE = ("distpg", "64 episodes a task")

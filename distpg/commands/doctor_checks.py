@@ -170,7 +170,7 @@ def _examine_spaces(look: FirstLook) -> Iterator[Finding]:
     yield Finding(
         "ok",
         f"observations of {kept.size:,} numbers, {kept.dtype}, from {look.low:.4g} to {look.high:.4g} in the "
-        f"first steps; the policy sees them {how[suitable_normalisation(look)]}",
+        f"first steps; the policy sees them {how[suitable_normalisation(kept)]}",
     )
     sizes = env.actions.sizes
     kind = f"one of {sizes[0]} categories" if len(sizes) == 1 else f"{len(sizes)} categories of {sum(sizes)}"

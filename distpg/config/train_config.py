@@ -74,11 +74,11 @@ class TrainConfig:
     """Coefficient of the entropy bonus"""
     max_grad_norm: Annotated[float | None, _POSITIVE] = None
     """Gradient clipping by global norm (Euclidean)"""
-    max_kl: Annotated[float | None, _POSITIVE] = None
+    max_kl: Annotated[float | None, _POSITIVE] = 0.05
     """Trust region: an update is shortened to at most this mean divergence of the policy, in nats"""
     optimiser: Literal["adam", "sgd"] = "adam"
     """Optimiser of the policy"""
-    lr: Annotated[float, _POSITIVE] = 0.02
+    lr: Annotated[float, _POSITIVE] = 0.005
     """Learning rate (step size)"""
     adam_eps: Annotated[float, _POSITIVE] = 1e-8
     """Adam's epsilon"""

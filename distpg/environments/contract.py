@@ -28,7 +28,7 @@ from distpg.environments.envs import (
 from distpg.environments.generators import generators_kept
 from distpg.environments.making import Env, EnvSpec
 from distpg.environments.spaces import Observations, mask_source
-from distpg.environments.trace import actions_of, legal, reset_seed
+from distpg.environments.trace import actions_of, legal_of, reset_seed
 from distpg.errors import DistpgError, EnvironmentIdError, in_words, shortened
 from distpg.system.interrupts import Interrupted, Interrupts
 from distpg.system.surroundings import theirs
@@ -147,8 +147,11 @@ class _Played:
         observation, told = result[0], dict(*result[1:])
         if self._spec.action_mask == "auto":
             self.action_mask = mask_source(env.observation_space, told, sum(self._info.actions.sizes))
+        legal = legal_of(env, told)
         for action in actions:
-            result = self._timed(env.step, legal(env, action, observation, told))
+            if legal is not None:
+                action = legal(action, observation, told)
+            result = self._timed(env.step, action)
             seen, ended = parts_of_step(env_id, result, kept)
             self._see(seen)
             if ended or perf_counter() - began > _ENOUGH_S:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from distpg.environments.envs import close_env, make_env
 from distpg.environments.making import EnvSpec
-from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, reset_seed
+from distpg.environments.trace import MAX_STEPS, NUM_EPISODES, actions_of, legal_of, reset_seed
 from distpg.system.hardware import time_in_queue
 from distpg.system.surroundings import theirs
 
@@ -50,9 +50,12 @@ def measure_speed(spec: EnvSpec, seconds: float, at_most_s: float) -> Speed:
         began, cpu_began, queue_began = perf_counter(), time.process_time(), time_in_queue()
         while ended and perf_counter() - began <= seconds * (1 if len(lengths) >= _ENOUGH_EPISODES else 3):
             number, length = len(lengths), 0
-            env.reset(seed=reset_seed(number))
+            observation, info = env.reset(seed=reset_seed(number))
+            legal = legal_of(env, info)
             for action in itertools.cycle(actions[number % NUM_EPISODES]):
-                _, _, terminated, truncated, _ = env.step(action)
+                if legal is not None:
+                    action = legal(action, observation, info)
+                observation, _, terminated, truncated, info = env.step(action)
                 length += 1
                 ended = bool(terminated or truncated)
                 if ended or perf_counter() - began > at_most_s:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from distpg.core.seeding import Stream, environment_seed, uniform, words
 from distpg.environments.envs import close_env, make_env
 from distpg.environments.making import Env, EnvSpec
+from distpg.environments.spaces import actions_of as choices_of
 from distpg.environments.spaces import mask_source, masks_of
-from distpg.errors import DistpgError
+from distpg.errors import DistpgError, EnvironmentIdError
 from distpg.system.interrupts import Interrupted
 
 MAX_STEPS = 200
@@ -72,17 +73,32 @@ def actions_of(env: Env, number: int, count: int) -> list[Any]:
     return [space.sample() for _ in range(count)]
 
 
-def legal(env: Env, action: Any, observation: Any, info: Any) -> Any:
-    """The action, or another one where the environment tells by a mask that it is not legal."""
-    space = env.action_space
-    if not isinstance(space, gymnasium.spaces.Discrete):
-        return action
-    source = mask_source(env.observation_space, info, int(space.n))
-    if (mask_of := masks_of(source, (int(space.n),))) is None:
-        return action
-    start = int(space.start)
-    choices = np.flatnonzero(mask_of(observation, info))
-    return action if action - start in choices else start + int(choices[(action - start) % len(choices)])
+def legal_of(env: Env, info: Any) -> Callable[[Any, Any, Any], Any] | None:
+    """From an action, an observation and its info to that action, or another where a mask forbids it.
+
+    Args:
+        info: A reset's. None: the environment tells by no mask what is legal.
+    """
+    try:
+        actions = choices_of("", env.action_space)
+    except EnvironmentIdError:
+        return None
+    mask_of = masks_of(mask_source(env.observation_space, info, sum(actions.sizes)), actions.sizes)
+    if mask_of is None or not actions.is_categorical:
+        return None
+    start = np.ravel(getattr(env.action_space, "start", 0)).astype(np.int64)
+    ends = np.cumsum(actions.sizes)[:-1]
+
+    def legal(action: Any, observation: Any, info: Any) -> Any:
+        wanted = np.ravel(action).astype(np.int64) - start
+        masks = np.split(mask_of(observation, info), ends)
+        chosen = [
+            choice if mask[choice] else np.flatnonzero(mask)[choice % mask.sum()]
+            for mask, choice in zip(masks, wanted, strict=True)
+        ]
+        return actions.decode(np.array([chosen]))[0]
+
+    return legal
 
 
 def play(
@@ -107,8 +123,10 @@ def play(
         observation, info = env.reset(seed=reset_seed(number))
         _feed(digest, observation)
         digests.append(digest.hexdigest()[:16])
+        legal = legal_of(env, info)
         for action in actions_of(env, number, max_steps):
-            action = legal(env, action, observation, info)
+            if legal is not None:
+                action = legal(action, observation, info)
             observation, reward, terminated, truncated, info = env.step(action)
             _feed(digest, observation)
             digest.update(np.float64(reward).tobytes() + bytes([bool(terminated), bool(truncated)]))

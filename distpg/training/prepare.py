@@ -23,6 +23,7 @@ from distpg.environments.reproducibility import (
     kept_verdict,
     known_verdict,
 )
+from distpg.environments.spaces import Observations
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
@@ -95,7 +96,11 @@ def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
     if look.step_s == 0 and "unchecked" not in verdict.causes:
         look = first_look(spec, timeout_s)
     resolved = resolve_config(
-        config, env.reward_threshold, verdict.env_reuse, look.action_mask, suitable_normalisation(look)
+        config,
+        env.reward_threshold,
+        verdict.env_reuse,
+        look.action_mask,
+        suitable_normalisation(env.observations),
     )
     policy = policy_spec(resolved, env)
     runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
@@ -159,20 +164,16 @@ def prepared_run(run: Path, of_program: Mapping[str, Any], may_differ: bool = Fa
     return prepare(now)
 
 
-def suitable_normalisation(look: FirstLook) -> Normalisation:
-    """What makes numbers of about -1 to 1 of observations: nothing at all where they are small already.
+def suitable_normalisation(observations: Observations) -> Normalisation:
+    """What makes numbers of about -1 to 1 of observations: nothing where bounds say that they are small.
 
-    Small by their bounds or, where these are wide, in the first steps. Images by their bounds. Other whole
-    numbers seldom use all of theirs: MiniGrid has 0 to 255 and gives 0 to 10.
+    Images by their bounds. Other whole numbers seldom use all of theirs: MiniGrid has 0 to 255 and gives 0 to
+    10.
     """
-    observations = look.info.observations
     if max(abs(observations.low), abs(observations.high)) <= _SMALL:
         return "none"
-    if observations.dtype == np.uint8:
-        is_image = sorted(observations.shape)[-2:] >= [_IMAGE, _IMAGE]
-        return "bounds" if is_image else "running"
-    is_small = look.step_s > 0 and max(abs(look.low), abs(look.high)) <= _SMALL
-    return "none" if is_small else "running"
+    is_image = len(observations.shape) >= 2 and sorted(observations.shape)[-2] >= _IMAGE
+    return "bounds" if observations.dtype == np.uint8 and is_image else "running"
 
 
 def policy_spec(config: TrainConfig, env: EnvInfo) -> PolicySpec:

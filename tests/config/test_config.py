@@ -120,14 +120,19 @@ def test_unknown_keys_suggest_the_nearest() -> None:
     assert caught.value.hint == "Did you mean baseline?"
 
 
+def test_presets_are_what_they_were_before_the_defaults_changed() -> None:
+    assert (preset("cartpole").lr, preset("article").lr) == (0.02, 0.01)
+    for name in ("cartpole", "article"):
+        assert (preset(name).max_kl, preset(name).normalise_observations) == (None, "none")
+
+
 def test_a_preset_gives_way_to_a_file_and_a_file_to_options(tmp_path: Path) -> None:
-    assert preset("cartpole") == TrainConfig()
     path = tmp_path / "c.yaml"
     path.write_text("preset: article\nlr: 0.5\n", encoding="utf-8")
     config = load_config_file(path)
     assert (config.lr, config.baseline, config.stop_return) == (0.5, "none", 450)
     # One that was named on the command line counts instead of the file's.
-    assert load_config_file(path, preset("cartpole")) == TrainConfig(lr=0.5)
+    assert load_config_file(path, preset("cartpole")) == dataclasses.replace(preset("cartpole"), lr=0.5)
     path.write_text("preset: atari\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="--preset cannot be 'atari'"):
         load_config_file(path)

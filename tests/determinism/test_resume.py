@@ -291,7 +291,7 @@ def test_limits_may_be_raised_and_then_the_run_is_that_of_the_higher_limit(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": 0.5}, "--lr cannot be changed by resume: the run has 0.02, not 0.5"),
+        ({"lr": 0.5}, "--lr cannot be changed by resume: the run has 0.005, not 0.5"),
         ({"run_dir": "elsewhere"}, "--run-dir cannot be changed by resume: a run stays in its directory"),
         ({"seed": 1}, "--seed cannot be changed"),
         ({"max_iterations": 3}, "--max-iterations can only be raised by resume: the run has 12, not 3"),

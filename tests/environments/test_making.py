@@ -17,7 +17,9 @@ from distpg.environments.contract import first_look
 from distpg.environments.envs import close_env, make_env
 from distpg.environments.generators import generators_kept
 from distpg.environments.making import EnvSpec
-from distpg.environments.reproducibility import examine
+from distpg.environments.reproducibility import Verdict, examine
+from distpg.environments.speed import measure_speed
+from distpg.environments.trace import legal_of
 from distpg.errors import ConfigError, EpisodeError
 from distpg.training.evaluation import evaluate
 from tests.space_environments import STEPS, Guess, Masked
@@ -152,14 +154,37 @@ def run(env_id: str, where: Path, **options: Any) -> list[dict]:
     return [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("where", ["info", "observation"])
-def test_an_illegal_action_is_never_played(in_tmp_path: Path, where: str) -> None:
-    """The environment raises at one; 20,000 steps."""
-    lines = run("Masked", Path("run"), env_kwargs={"where": where}, max_env_steps=20_000, max_kl=0.02)
-    assert lines[-1]["num_env_steps_sampled_lifetime"] >= 20_000
+@pytest.mark.parametrize(("where", "steps"), [("info", 100_000), ("observation", 20_000)])
+def test_an_illegal_action_is_never_played(in_tmp_path: Path, where: str, steps: int) -> None:
+    """The environment raises at one."""
+    lines = run("Masked", Path("run"), env_kwargs={"where": where}, max_env_steps=steps)
+    assert lines[-1]["num_env_steps_sampled_lifetime"] >= steps
     assert lines[-1]["episode_return_mean_100"] > lines[9]["episode_return_mean_100"], "and it learns"
     assert json.loads(Path("run/config.json").read_text())["action_mask"] == where
     evaluate("run", 50)
+
+
+@pytest.mark.parametrize("where", ["info", "observation"])
+def test_nor_while_it_is_looked_at(where: str) -> None:
+    spec = EnvSpec(f"{ENVS}:Masked", {"where": where}, action_mask="auto")
+    assert measure_speed(spec, 0.01, 10.0).steps >= STEPS
+    assert examine(spec) == Verdict()
+    first_look(spec, 60.0)
+
+
+def test_a_forbidden_part_of_an_action_is_another_one() -> None:
+    env = gymnasium.Env()
+    env.action_space = gymnasium.spaces.MultiDiscrete([2, 3], start=[0, 5])
+    env.observation_space = gymnasium.spaces.Box(0, 1)
+    info = {"action_mask": (np.array([True, False]), np.array([False, True, True]))}
+    legal = legal_of(env, info)
+    assert legal is not None
+    assert [legal(action, None, info).tolist() for action in np.array([[0, 6], [1, 7], [1, 5]])] == [
+        [0, 6],
+        [0, 7],
+        [0, 6],
+    ]
+    assert legal_of(env, {}) is None
 
 
 def test_a_mask_without_a_legal_action_names_the_episode(in_tmp_path: Path) -> None:

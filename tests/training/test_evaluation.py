@@ -23,7 +23,7 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_solved_run_is_good(solved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(solved)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "greedy policy after 49 iterations, 100 episodes"
+    assert lines[0] == "greedy policy after 73 iterations, 100 episodes"
     mean = float(lines[1].split()[2])
     assert mean >= 475
 
@@ -50,8 +50,8 @@ def test_the_same_episodes_each_time_and_others_than_training(solved: Path) -> N
 
 
 def test_checkpoints_by_name(solved: Path) -> None:
-    assert evaluate(solved, 2, checkpoint="last").iterations == 49
-    assert evaluate(solved, 2, checkpoint="best").iterations == 49
+    assert evaluate(solved, 2, checkpoint="last").iterations == 73
+    assert evaluate(solved, 2, checkpoint="best").iterations == 73
     assert evaluate(solved, 2, checkpoint="0").iterations == 0
     assert evaluate(solved, 2, checkpoint="000040").iterations == 40
     with pytest.raises(CheckpointError, match="there is no checkpoint"):

@@ -1,12 +1,13 @@
-"""A virtual environment for each peer under .venv-peers/, made when it is first needed."""
+"""Virtual environments under .venv-peers/ for what distpg itself does not need, made when first needed."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
 
 
@@ -15,7 +16,7 @@ class PeerError(Exception):
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment, which has exactly what its requirement file names.
+    """The interpreter of an environment that has exactly what its file in requirements/ names.
 
     distpg itself runs in the environment of the project.
 
@@ -26,7 +27,7 @@ def python_of(peer: str) -> Path:
         return Path(sys.executable)
     environment = ENVIRONMENTS / peer
     python, stamp = environment / "bin" / "python", environment / ".installed"
-    requirements = Path(__file__).with_name(f"{peer}.txt")
+    requirements = Path(__file__).parent / "requirements" / f"{peer}.txt"
     # Other versions, or another Python, call for a new install.
     wanted = sys.version + "\n" + requirements.read_text(encoding="utf-8")
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
@@ -39,8 +40,19 @@ def python_of(peer: str) -> Path:
     return python
 
 
+def run_in(name: str, module: str, arguments: list[str]) -> None:
+    """Go on as a module in one of these environments, unless this is it (SystemExit: there is none)."""
+    if Path(sys.prefix) == ENVIRONMENTS / name:
+        return
+    try:
+        python = str(python_of(name))
+    except PeerError as error:
+        raise SystemExit(f"The environment {name} {error}") from error
+    os.execv(python, [python, "-m", module, *arguments])
+
+
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"]
