@@ -23,7 +23,7 @@ class EvaluateOptions(RunOptions):
     checkpoint: str = "last"
     """Weights to use: last, best, or a checkpoint's number"""
     video: str | None = None
-    """File for the first episode: .gif or .webp"""
+    """File for the first episode: .gif, .webp or .mp4"""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment that take the place of the run's, as JSON"""
     episodes_at_once: Annotated[int, Range(1, 2**20)] = 64

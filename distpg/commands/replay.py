@@ -17,7 +17,7 @@ class ReplayOptions(RunOptions):
     render: bool = False
     """Show the environment's own window"""
     video: str | None = None
-    """File for the episode: .gif or .webp"""
+    """File for the episode: .gif, .webp or .mp4"""
 
 
 def run(arguments: list[str]) -> int:

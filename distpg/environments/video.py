@@ -15,11 +15,12 @@ from PIL import Image
 from distpg.environments.envs import make_env
 from distpg.environments.failures import cannot_draw
 from distpg.environments.making import Env, EnvSpec
+from distpg.environments.mp4 import find_ffmpeg, write_mp4
 from distpg.errors import ConfigError, RenderError
 from distpg.system.files import check_directory_of, writing
 from distpg.system.interrupts import Interrupted
 
-_FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
 _DEFAULT_FRAMES_PER_S = 30.0
 # GIF counts in hundredths of a second, and viewers show a frame that has less than two for ten.
 _UNIT_MS, _SHORTEST_MS = 10, 20
@@ -32,13 +33,21 @@ class Recording:
     What goes wrong with them ends the recording and not the episode: :meth:`save` tells.
 
     Raises:
-        ConfigError: The file's name does not end in .gif or .webp, or its directory is not there.
+        ConfigError: The file's name does not end in .gif, .webp or .mp4, its directory is not there, or
+            there is no ffmpeg for the latter.
     """
 
     def __init__(self, path: Path) -> None:
-        if path.suffix.lower() not in _FORMATS:
+        self._format = _FORMATS.get(path.suffix.lower())
+        if self._format is None:
             raise ConfigError(f"--video cannot be {path}", f"Its name must end in {' or '.join(_FORMATS)}.")
         check_directory_of(path, "--video")
+        self._ffmpeg = find_ffmpeg() if self._format == "MP4" else None
+        if self._format == "MP4" and self._ffmpeg is None:
+            raise ConfigError(
+                f"--video {path} needs ffmpeg, which is not there",
+                "Install it with pip install imageio-ffmpeg, or name a .gif or .webp file.",
+            )
         self._path = path
         self._frames: list[bytes] = []
         self._size: tuple[int, int] | None = None
@@ -78,11 +87,15 @@ class Recording:
         if self._fault is not None:
             raise self._fault
         kept, durations = frame_times(len(self._frames), self._frames_per_s)
-        frames = (Image.open(io.BytesIO(self._frames[number])) for number in kept)
+        numbers = kept if self._ffmpeg is None else range(len(self._frames))
+        frames = (Image.open(io.BytesIO(self._frames[number])) for number in numbers)
         with writing(self._path):
+            if self._ffmpeg is not None:
+                write_mp4(self._ffmpeg, self._path, frames, self._frames_per_s)
+                return
             next(frames).save(
                 self._path,
-                _FORMATS[self._path.suffix.lower()],
+                self._format,
                 save_all=True,
                 append_images=frames,
                 duration=durations,

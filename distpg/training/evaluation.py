@@ -69,7 +69,7 @@ def evaluate(
 
     Args:
         greedy: Always the most probable action; else actions are drawn as in training.
-        video: File for the first episode: .gif or .webp.
+        video: File for the first episode: .gif, .webp or .mp4.
         episodes_at_once: Environments that are there at once, in this process.
         num_env_runners: Runners that play them; 0: this process does. They get the same returns.
         of_program: ``env_kwargs`` that are added to the run's, or take their place; ``env_id`` and

@@ -77,7 +77,7 @@ def replay(
 
     Args:
         render: Show the environment's own window.
-        video: File for the episode: .gif or .webp.
+        video: File for the episode: .gif, .webp or .mp4.
         on_progress: Told how far training has to go.
         of_program: ``env_id``, ``env_kwargs``, ``wrappers`` or ``policy``, where the run's are classes,
             functions or values of the program that started it: they are asked for again.

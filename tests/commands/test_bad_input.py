@@ -371,7 +371,7 @@ def test_paths(refused: Check, run: Path) -> None:
     refused("resume", "file", error="file is not a run directory")
     refused("resume", "full", error="full is not a run directory")
     refused("plot", "file", error="file")
-    refused("evaluate", str(run), "--video", "v.mp4", error="--video cannot be v.mp4", hint=".gif or .webp")
+    refused("evaluate", str(run), "--video", "v.avi", error="--video cannot be v.avi", hint=".gif or .webp")
     refused("evaluate", str(run), "--video", "nodir/v.gif", error="nodir is not a directory")
     refused("replay", str(run), "--episode", "0", "--video", "nodir/v.gif", error="nodir is not a directory")
     refused("plot", str(run), "--output", "nodir", error="nodir is not a directory")

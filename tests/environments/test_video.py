@@ -9,7 +9,7 @@ from distpg.commands.cli import main
 from distpg.config.train_config import TrainConfig
 from distpg.environments.making import EnvSpec
 from distpg.environments.video import Recording, frame_times, frames_per_s, picture_of
-from distpg.errors import RenderError
+from distpg.errors import ConfigError, RenderError, StorageError
 
 ODD = "tests.odd_environments"
 
@@ -113,6 +113,31 @@ def test_what_was_played_is_told_before_the_fault(
         captured = capsys.readouterr()
         assert "return " in captured.out
         assert captured.err.startswith(f"error: {ODD}:Draws cannot be drawn: TypeError: blit\nhint: ")
+
+
+def test_a_film_shows_every_frame_at_its_time(in_tmp_path: Path) -> None:
+    import imageio_ffmpeg
+
+    recording = Recording(Path("a.mp4"))
+    env = recording.watch(EnvSpec(f"{ODD}:Draws", {"picture": "np.full((31, 45, 3), 0.1 * t)", "rate": 50}))
+    env.reset(seed=1)
+    for _ in range(4):
+        env.step(0)
+    recording.save()
+    count, seconds = imageio_ffmpeg.count_frames_and_secs("a.mp4")
+    assert (count, seconds) == (5, pytest.approx(0.1))
+
+
+def test_a_film_that_cannot_be_written_says_why(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = Recording(Path("a.mp4"))
+    recording.watch(EnvSpec(f"{ODD}:Draws", {"picture": "np.zeros((4, 4, 3))"})).reset(seed=1)
+    Path("a.mp4").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write a\.mp4: ffmpeg: .*Is a directory"):
+        recording.save()
+    monkeypatch.setattr("distpg.environments.video.find_ffmpeg", lambda: None)
+    with pytest.raises(ConfigError, match="needs ffmpeg") as caught:
+        Recording(Path("b.mp4"))
+    assert "pip install imageio-ffmpeg" in caught.value.hint
 
 
 def test_pictures_that_change_their_size_and_only_one(in_tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_checkpoints_by_name(solved: Path) -> None:
     assert evaluate(solved, 2, checkpoint="last").iterations == 73
     assert evaluate(solved, 2, checkpoint="best").iterations == 73
     assert evaluate(solved, 2, checkpoint="0").iterations == 0
-    assert evaluate(solved, 2, checkpoint="000040").iterations == 40
+    assert evaluate(solved, 2, checkpoint="000070").iterations == 70
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        evaluate(solved, 2, checkpoint="41")
+        evaluate(solved, 2, checkpoint="71")
     with pytest.raises(ConfigError, match="--checkpoint cannot be 'newest'"):
         evaluate(solved, 2, checkpoint="newest")
 
@@ -103,7 +103,7 @@ def test_video_of_the_first_episode(in_tmp_path: Path) -> None:
         (["RUN", "--greedy", "--sampled"], "exclude each other"),
         (["RUN", "--num-episodes", "0"], "must be at least 1"),
         (["RUN", "--checkpoint", "77"], "there is no checkpoint"),
-        (["RUN", "--video", "a.mp4"], "--video cannot be a.mp4"),
+        (["RUN", "--video", "a.avi"], "--video cannot be a.avi"),
     ],
 )
 def test_wrong_input(
