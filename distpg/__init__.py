@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from distpg.core.policies import Weights as Weights
     from distpg.core.policies import weights_digest as weights_digest
     from distpg.runs.results import Result as Result
+    from distpg.training.evaluation import evaluate as evaluate
     from distpg.training.policy import Policy as Policy
     from distpg.training.policy import load_policy as load_policy
+    from distpg.training.replay import replay as replay
     from distpg.training.resume import resume as resume
     from distpg.training.rollouts import Rollouts as Rollouts
     from distpg.training.start import rollouts as rollouts
@@ -30,7 +32,9 @@ _PUBLIC = {
     "Rollouts": "distpg.training.rollouts",
     "TrainConfig": "distpg.config.train_config",
     "Weights": "distpg.core.policies",
+    "evaluate": "distpg.training.evaluation",
     "load_policy": "distpg.training.policy",
+    "replay": "distpg.training.replay",
     "resume": "distpg.training.resume",
     "rollouts": "distpg.training.start",
     "train": "distpg.training.trainer",
@@ -44,7 +48,9 @@ __all__ = [
     "TrainConfig",
     "Weights",
     "__version__",
+    "evaluate",
     "load_policy",
+    "replay",
     "resume",
     "rollouts",
     "train",

@@ -44,6 +44,20 @@ class Guess(gymnasium.Env[Any, Any]):
         return self._next(), reward, self._ends and self._t == STEPS, False, {}
 
 
+class Lost(Guess):
+    """Its observation after five steps is not finite."""
+
+    def __init__(self) -> None:
+        super().__init__("Box(0, 1, (2,))", ends=False)
+
+    def _next(self) -> Any:
+        return np.full(2, np.nan if self._t == 5 else self._t, np.float32)
+
+    def step(self, action: int) -> Step:
+        self._t += 1
+        return self._next(), 1.0, False, False, {}
+
+
 class Masked(gymnasium.Env[Any, Any]):
     """Five actions, of which one to four are legal and told by a mask; an illegal one raises.
 

@@ -36,7 +36,6 @@ _SPEED_S, _SPEED_AT_MOST_S = 0.5, 3.0
 # Ray with two runners takes about this much memory, and leaves about so much on the disk.
 _ENOUGH = _GIB
 _NEWEST_PYTHON = (3, 13)
-# Numbers of about 1,000 have ended a policy's learning within an iteration or two.
 
 
 class Finding(NamedTuple):

@@ -33,6 +33,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# What runs did before these options were there: a run's own file has all that there were.
+BEFORE_THERE_WERE = {"normalise_observations": "none", "action_mask": "none", "max_kl": None}
+
+
 def in_present_terms(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options as an earlier version may have written them, as this one writes them."""
     return {**values, "env_reuse": "episode"} if values.get("env_reuse") == "task" else dict(values)
@@ -108,7 +112,10 @@ def load_config_file(path: str | Path, base: TrainConfig | None = None) -> Train
         raise ConfigError(f"{path} is not YAML: {line}", "Write one `option: value` a line.") from error
     if not isinstance(values, (dict, type(None))):
         raise ConfigError(f"{path} holds no options", "Write one `option: value` a line.")
-    return config_from_mapping(values or {}, base, str(path))
+    values = values or {}
+    if Path(path).name == "config.json" and "audit_every" in values:
+        values = BEFORE_THERE_WERE | values
+    return config_from_mapping(values, base, str(path))
 
 
 def _loader() -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_PREFIX = "python:"
+import numpy as np
+
+PREFIX = "python:"
 
 
 class Given(str):
@@ -19,13 +23,23 @@ class Given(str):
     def __new__(cls, value: Any) -> Given:
         """Name a class, a function or another value."""
         named = value if hasattr(value, "__qualname__") else type(value)
-        given = super().__new__(cls, f"{_PREFIX}{named.__module__}:{named.__qualname__}")
+        given = super().__new__(cls, f"{PREFIX}{named.__module__}:{named.__qualname__}{_content(value)}")
         given.value = value
         return given
 
     def __reduce__(self) -> tuple[Callable[[Any], Given], tuple[Any]]:
         """Pickled as what it names."""
         return Given, (self.value,)
+
+
+def _content(value: Any) -> str:
+    """What tells a number or an array from others of its type: another one is another configuration."""
+    if isinstance(value, numbers.Number):
+        return f"({value!s})"
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        return f"({digest.hexdigest()[:16]})"
+    return ""
 
 
 def given(value: Any) -> Any:
@@ -35,7 +49,7 @@ def given(value: Any) -> Any:
 
 def is_of_a_program(value: object) -> bool:
     """Whether a value read from a file is the name of what only the program had that wrote it."""
-    return isinstance(value, str) and value.startswith(_PREFIX) and not isinstance(value, Given)
+    return isinstance(value, str) and value.startswith(PREFIX) and not isinstance(value, Given)
 
 
 def name_of(value: Any) -> Any:
@@ -43,6 +57,10 @@ def name_of(value: Any) -> Any:
     return str(Given(value))
 
 
-def missing(values: Mapping[str, Any]) -> list[str]:
+def missing(values: Any) -> list[str]:
     """Names of what is in these values, read from a file, and only the program had that wrote it."""
-    return [str(value) for value in values.values() if is_of_a_program(value)]
+    if isinstance(values, Mapping):
+        return [name for value in values.values() for name in missing(value)]
+    if isinstance(values, (list, tuple)):
+        return [name for value in values for name in missing(value)]
+    return [str(values)] if is_of_a_program(values) else []

@@ -212,6 +212,6 @@ def describe_type(expected: Any) -> str:
     if origin is tuple:
         return "a list of " + ("whole numbers" if arguments[0] is int else describe_type(arguments[0]))
     if origin is dict:
-        return "a JSON object, in a shell '{\"name\": 1}'"
+        return "a JSON object, in a shell '{\"name\": 1}'; in Python lists instead of tuples and sets"
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     return names.get(expected, "none")

@@ -178,6 +178,10 @@ class TrainConfig:
                 f"--policy cannot be {self.policy!r}",
                 f"It takes {', '.join(POLICIES)}, or module:factory of a torch module of your own.",
             )
+        if nameless := [name for name in self.wrappers if ":" not in str(name)]:
+            raise ConfigError(
+                f"--wrappers cannot be {nameless[0]!r}", "It takes module:function of each, innermost first."
+            )
         if self.baseline == "episode" and self.returns == "total":
             raise ConfigError(
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",

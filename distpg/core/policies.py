@@ -128,7 +128,7 @@ class PolicySpec:
         mean, scale = 0.0, 0.0
         if self.normalisation == "bounds":
             low, high = self.bounds
-            mean, scale = (low + high) / 2, 2 / (high - low)
+            mean, scale = (low + high) / 2, 2 / (high - low) if high > low else 0.0
         names = ("log_deviations", *OBSERVATION_ARRAYS)
         values = dict(zip(names, (INITIAL_LOG_DEVIATION, mean, scale), strict=True))
         shapes = self.weight_shapes

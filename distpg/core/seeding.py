@@ -31,6 +31,7 @@ class Stream(IntEnum):
     EVALUATION_GLOBALS = 8
     PERIODIC_SEED = 9
     PERIODIC_ACTION = 10
+    PERIODIC_GLOBALS = 11
 
 
 def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], seed: int) -> NDArray[np.uint32]:

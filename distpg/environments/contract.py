@@ -25,11 +25,11 @@ from distpg.environments.envs import (
     origin_of,
     without_wrappers,
 )
-from distpg.environments.generators import generators_kept
 from distpg.environments.making import Env, EnvSpec
-from distpg.environments.spaces import Observations, mask_source
+from distpg.environments.spaces import Observations, mask_source, masks_of
 from distpg.environments.trace import actions_of, legal_of, reset_seed
 from distpg.errors import DistpgError, EnvironmentIdError, in_words, shortened
+from distpg.system.generators import generators_kept
 from distpg.system.interrupts import Interrupted, Interrupts
 from distpg.system.surroundings import theirs
 from distpg.system.time_limit import time_limit
@@ -64,7 +64,10 @@ class FirstLook:
 
 
 def first_look(
-    spec: EnvSpec, timeout_s: float, plays: Callable[[Origin], bool] = lambda origin: True
+    spec: EnvSpec,
+    timeout_s: float,
+    plays: Callable[[Origin], bool] = lambda origin: True,
+    max_steps: int | None = None,
 ) -> FirstLook:
     """Make the environment and play the first steps of an episode, which no run has.
 
@@ -73,6 +76,7 @@ def first_look(
     Args:
         timeout_s: Seconds for making it, and for playing it.
         plays: Whether it is played at all, asked once it is made.
+        max_steps: At most so many steps after the reset.
 
     Raises:
         EnvironmentIdError: It cannot be made, has no spaces that a policy supports, takes too long, or gives
@@ -92,7 +96,9 @@ def first_look(
         try:
             info = info_of(spec, env)
             origin = origin_of(env)
-            played = _Played(spec, info)
+            played = _Played(spec, info, max_steps)
+            if spec.action_mask == "auto" and info.actions.is_categorical:
+                played.action_mask = mask_source(env.observation_space, {})
             if plays(origin):
                 played.play(env, timeout_s)
         finally:
@@ -118,8 +124,9 @@ def _check_time(spec: EnvSpec, took_s: float, timeout_s: float, what: str) -> No
 class _Played:
     """The course of the look: seconds of its slowest call, and the range of the observations."""
 
-    def __init__(self, spec: EnvSpec, info: EnvInfo) -> None:
+    def __init__(self, spec: EnvSpec, info: EnvInfo, max_steps: int | None) -> None:
         self._spec = spec
+        self._max_steps = _STEPS if max_steps is None else max_steps
         self._info = info
         self.action_mask = "none" if spec.action_mask == "auto" else spec.action_mask
         self.step_s = 0.0
@@ -133,7 +140,7 @@ class _Played:
         began = perf_counter()
         try:
             with time_limit(timeout_s), np.errstate(over="ignore", invalid="ignore"):
-                self._play(env, actions[: limit or _STEPS])
+                self._play(env, actions[: min(limit or _STEPS, self._max_steps)])
         except (Interrupted, DistpgError):
             raise
         except BaseException as error:
@@ -145,8 +152,7 @@ class _Played:
         result = self._timed(env.reset, seed=reset_seed(0), options=None)
         self._see(observation_of_reset(env_id, result, kept))
         observation, told = result[0], dict(*result[1:])
-        if self._spec.action_mask == "auto":
-            self.action_mask = mask_source(env.observation_space, told, sum(self._info.actions.sizes))
+        self.action_mask = self._mask_source(env, observation, told)
         legal = legal_of(env, told)
         for action in actions:
             if legal is not None:
@@ -157,6 +163,27 @@ class _Played:
             if ended or perf_counter() - began > _ENOUGH_S:
                 return
             observation, told = result[0], result[4]
+
+    def _mask_source(self, env: Env, observation: Any, told: dict[str, Any]) -> str:
+        """Where masks are (EnvironmentIdError: they are not what they should be, or not there)."""
+        asked, actions = self._spec.action_mask, self._info.actions
+        if asked == "none" or (asked == "auto" and not actions.is_categorical):
+            return "none"
+        source = mask_source(env.observation_space, told) if asked == "auto" else asked
+        if (mask_of := masks_of(source, actions.sizes)) is None:
+            return "none"
+        try:
+            mask_of(observation if isinstance(observation, dict) else {}, told)
+        except (LookupError, ValueError, TypeError) as error:
+            if "leaves no legal action" in str(error):
+                return source  # an episode of its own will tell
+            raise EnvironmentIdError(
+                f"{self._spec.env_id}: {error.args[0] if error.args else error}",
+                f"A mask has a number for each of {sum(actions.sizes)} categories; or --action-mask none."
+                if actions.is_categorical
+                else "Actions are numbers, which have no masks: --action-mask none.",
+            ) from error
+        return source
 
     def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         began = perf_counter()

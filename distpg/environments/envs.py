@@ -126,7 +126,14 @@ def info_of(spec: EnvSpec, env: Env) -> EnvInfo:
             f"{spec.env_id} has no {missing} space",
             f"Its class, or a wrapper of it, must set self.{missing}_space.",
         )
-    masks = mask_source(space, {}) if spec.action_mask == "auto" else spec.action_mask
+    masks = spec.action_mask
+    if masks == "auto":
+        masks = mask_source(space, {}) if not isinstance(actions, gymnasium.spaces.Box) else "none"
+    if masks == "observation" and mask_source(space, {}) != "observation":
+        raise EnvironmentIdError(
+            f"--action-mask observation: observations of {spec.env_id} have no part 'action_mask'",
+            "Leave --action-mask out: it is found where it is.",
+        )
     return EnvInfo(
         observations_of(spec.env_id, space, dropped_with_masks(spec.drop_observations, masks)),
         actions_of(spec.env_id, actions),

@@ -1,5 +1,6 @@
 """How an environment is named, and made from that: by Gymnasium, or by a class or function of the user's."""
 
+import contextlib
 import importlib
 import json
 import sys
@@ -14,6 +15,7 @@ from gymnasium.wrappers import TimeLimit
 from distpg.config.given import Given, is_of_a_program, missing
 from distpg.config.train_config import TrainConfig
 from distpg.errors import EnvironmentIdError
+from distpg.system.named import named
 from distpg.system.numbers import Number
 
 Env = gymnasium.Env[Any, Any]
@@ -75,11 +77,18 @@ def made(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
             "Go on from there: distpg.resume(run, env_id=..., env_kwargs=...), and so evaluate and replay.",
         )
     number = Number.free() if spec.number_kwarg is not None else None
+    env: Env | None = None
     try:
         env = _limited(spec, kwargs if number is None else {**kwargs, str(spec.number_kwarg): number.value})
         for wrapper in spec.wrappers:
-            env = callable_of(wrapper)(env)
+            wrapped = callable_of(wrapper)(env)
+            if not isinstance(wrapped, gymnasium.Env):
+                raise TypeError(f"--wrappers {wrapper} gives {type(wrapped).__name__}, not a gymnasium.Env")
+            env = wrapped
     except BaseException:
+        if env is not None:  # it may hold what the number stands for
+            with contextlib.suppress(Exception):
+                env.close()
         if number is not None:
             number.release()
         raise
@@ -95,12 +104,12 @@ _numbers: dict[int, Number] = {}
 
 def release_number(env: Env) -> None:
     """Give back the number of an environment that is closed, if it has one."""
-    if (number := _numbers.pop(id(env.unwrapped), None)) is not None:
+    if _numbers and (number := _numbers.pop(id(env.unwrapped), None)) is not None:
         number.release()
 
 
 def _limited(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
-    make = spec.env_id.value if isinstance(spec.env_id, Given) else _factory(spec.env_id)
+    make = factory_of(spec.env_id)
     if make is None:
         limit = spec.max_episode_steps
         env: Env = gymnasium.make(spec.env_id, max_episode_steps=limit, disable_env_checker=True, **kwargs)
@@ -111,20 +120,21 @@ def _limited(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
     return env if spec.max_episode_steps is None else TimeLimit(env, spec.max_episode_steps)
 
 
-def _factory(env_id: str) -> Callable[..., Any] | None:
+def factory_of(env_id: str) -> Callable[..., Any] | None:
     """The class or function of ``module:name``; None where Gymnasium has that id, or there is none."""
+    if isinstance(env_id, Given):
+        return cast("Callable[..., Any]", env_id.value)
     module, colon, name = env_id.rpartition(":")
     if not colon or not name.isidentifier():
         return None
     importlib.import_module(module)
-    found = getattr(sys.modules[module], name, None)
-    return found if callable(found) and name not in gymnasium.registry else None
+    if name in gymnasium.registry or not callable(getattr(sys.modules[module], name, None)):
+        return None
+    return cast("Callable[..., Any]", named(env_id, gymnasium.Env))
 
 
 def callable_of(name: str) -> Callable[[Env], Env]:
     """The function or class that a wrapper's name says."""
     if isinstance(name, Given):
         return cast("Callable[[Env], Env]", name.value)
-    module, _, function = name.partition(":")
-    found = getattr(importlib.import_module(module), function)
-    return cast("Callable[[Env], Env]", found)
+    return cast("Callable[[Env], Env]", named(name, gymnasium.Wrapper))

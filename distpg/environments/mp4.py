@@ -1,8 +1,10 @@
 """MP4 files, by whatever ffmpeg there is."""
 
 import importlib.util
+import itertools
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,27 +27,28 @@ def find_ffmpeg() -> str | None:
 
 def write_mp4(ffmpeg: str, path: Path, frames: Iterable[Image.Image], frames_per_s: float) -> None:
     """Write pictures of one size, each as long as the others (OSError: that failed; it says why)."""
-    sizes: tuple[int, int] = (2, 2)
-    process = None
-    for frame in frames:
-        if process is None:
-            # Most players want colours for two by two pixels.
-            width, height = frame.size
-            sizes = (max(2, width // 2 * 2), max(2, height // 2 * 2))
-            process = _start(ffmpeg, path, sizes, frames_per_s)
+    pictures_left = iter(frames)
+    first = next(pictures_left)
+    # Most players want colours for two by two pixels.
+    width, height = (max(2, side // 2 * 2) for side in first.size)
+    pictures = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{frames_per_s}"]
+    command = [ffmpeg, "-loglevel", "error", "-y", *pictures, "-i", "-", "-pix_fmt", "yuv420p", str(path)]
+    # What it says goes to a file: a pipe that nobody reads meanwhile could fill.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said) as process,
+    ):
         assert process.stdin is not None
         try:
-            process.stdin.write(frame.resize(sizes).convert("RGB").tobytes())
+            for frame in itertools.chain([first], pictures_left):
+                process.stdin.write(frame.resize((width, height)).convert("RGB").tobytes())
+            process.stdin.close()
         except BrokenPipeError:
-            break  # it says why itself
-    assert process is not None, "an episode has a frame at least"
-    _, said = process.communicate()
-    if process.returncode != 0:
-        lines = said.decode(errors="replace").strip().splitlines()
-        raise OSError(f"ffmpeg: {lines[-1] if lines else f'exit code {process.returncode}'}")
-
-
-def _start(ffmpeg: str, path: Path, size: tuple[int, ...], frames_per_s: float) -> subprocess.Popen[bytes]:
-    pictures = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{frames_per_s}"]
-    command = [ffmpeg, "-loglevel", "error", "-y", *pictures, "-i", "-", "-pix_fmt", "yuv420p", str(path)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            pass  # it says why itself
+        except BaseException:
+            process.kill()
+            raise
+        if process.wait() != 0:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            raise OSError(f"ffmpeg: {lines[-1] if lines else f'exit code {process.returncode}'}")

@@ -67,7 +67,7 @@ def observations_of(env_id: str, space: Space, dropped: Sequence[str] = ()) -> O
     Dictionaries, tuples and categories become one flat array as Gymnasium's ``flatten`` makes it, categories
     one-hot. Raises EnvironmentIdError where a part of it, or all of it, is nothing that a policy can use.
     """
-    kept = _without(space, dropped)
+    kept = _without(env_id, space, dropped)
     leaves = list(_leaves(kept, ""))
     size = sum(spaces.flatdim(leaf) for _, leaf in leaves if not _problem(leaf))
     for name, leaf in leaves:
@@ -90,17 +90,54 @@ def observations_of(env_id: str, space: Space, dropped: Sequence[str] = ()) -> O
     part = _part(space, kept)
 
     def flat(observation: Any) -> NDArray[Any]:
-        found = spaces.flatten(kept, part(observation))
+        seen = part(observation)
+        _check_parts(kept, seen)
+        found = spaces.flatten(kept, seen)
         assert isinstance(found, np.ndarray)
         return _whole_numbers(found) if is_small else found
 
     return Observations((size,), dtype, flat, low, high)
 
 
-def _without(space: Space, dropped: Sequence[str]) -> Space:
-    if not isinstance(space, spaces.Dict) or not dropped:
+def _without(env_id: str, space: Space, dropped: Sequence[str]) -> Space:
+    if not dropped:
         return space
-    return spaces.Dict({name: part for name, part in space.items() if name not in dropped})
+    names = list(space) if isinstance(space, spaces.Dict) else []
+    if unknown := [name for name in dropped if name not in names]:
+        raise EnvironmentIdError(
+            f"--drop-observations: observations of {env_id} have no part {unknown[0]!r}",
+            f"Their parts are {', '.join(map(str, names))}." if names else "They have no parts.",
+        )
+    kept = {name: part for name, part in space.items() if name not in dropped}  # type: ignore[attr-defined]
+    if not kept:
+        raise EnvironmentIdError(
+            f"--drop-observations leaves nothing of the observations of {env_id}", "Name fewer parts."
+        )
+    return spaces.Dict(kept)
+
+
+def _check_parts(space: Space, value: Any) -> None:
+    """Raise ValueError where Gymnasium's ``flatten`` would take a value for another one in silence."""
+    if isinstance(space, spaces.Dict):
+        for name, part in space.items():
+            _check_parts(part, value[name])
+    elif isinstance(space, spaces.Tuple):
+        for part, item in zip(space, value, strict=True):
+            _check_parts(part, item)
+    elif isinstance(space, spaces.Discrete):
+        if not 0 <= int(value) - int(space.start) < int(space.n):
+            raise ValueError(f"an observation outside of its space: {value!r} is not in {space}")
+    elif isinstance(space, spaces.MultiDiscrete):
+        array = np.asarray(value)
+        if (
+            array.shape != space.shape
+            or not ((array >= space.start) & (array < space.start + space.nvec)).all()
+        ):
+            raise ValueError(f"an observation outside of its space: {value!r} is not in {space}")
+    elif space.dtype is not None and space.dtype.kind in "iub":
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and not np.array_equal(array.astype(space.dtype), array):
+            raise ValueError(f"an observation outside of its space: {value!r} is not in {space}")
 
 
 def _part(space: Space, kept: Space) -> Callable[[Any], Any]:
@@ -157,13 +194,18 @@ def _whole_numbers(observation: Any) -> NDArray[np.uint8]:
     return small
 
 
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    """Whether observations of it are pictures, with channels first or last or without, of 3 x 3 or more."""
+    return len(shape) in (2, 3) and sorted(shape)[-2] >= 3
+
+
 def actions_of(env_id: str, space: Space) -> Actions:
     """What a policy for this space chooses (EnvironmentIdError: nothing that a policy here can)."""
     found = _actions_of(space)
     if found is None:
         raise EnvironmentIdError(
             shortened(f"{env_id} has actions {space}"),
-            "Policies here take Discrete, MultiDiscrete, MultiBinary and Box of numbers.",
+            "Policies here take Discrete, MultiDiscrete, MultiBinary, and Box of floats with a dimension.",
         )
     if found.is_categorical and sum(found.sizes) > MAX_ACTIONS:
         raise EnvironmentIdError(
@@ -222,14 +264,11 @@ def has_finite_bounds(space: Space) -> bool:
 MaskOf = Callable[[Any, dict[str, Any]], NDArray[np.bool_]]
 
 
-def mask_source(observation_space: Space, info: dict[str, Any], num_actions: int = 0) -> str:
+def mask_source(observation_space: Space, info: dict[str, Any]) -> str:
     """Where an environment says which actions are legal: ``observation``, ``info`` or ``none``."""
     if isinstance(observation_space, spaces.Dict) and "action_mask" in observation_space.spaces:
         return "observation"
-    with contextlib.suppress(Exception):
-        if _flat_mask(info["action_mask"]).shape == (num_actions,):
-            return "info"
-    return "none"
+    return "info" if isinstance(info, dict) and "action_mask" in info else "none"
 
 
 def masks_of(source: str, sizes: Sequence[int]) -> MaskOf | None:
@@ -243,7 +282,10 @@ def masks_of(source: str, sizes: Sequence[int]) -> MaskOf | None:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
     def mask_of(observation: Any, info: dict[str, Any]) -> NDArray[np.bool_]:
-        mask = _flat_mask((info if source == "info" else observation)["action_mask"])
+        told = info if source == "info" else observation
+        if "action_mask" not in told:
+            raise LookupError(f"its {source} has no action_mask")
+        mask = flat_mask(told["action_mask"])
         if mask.shape != (sum(sizes),):
             raise ValueError(f"its action_mask has shape {mask.shape}, not {(sum(sizes),)}")
         if not np.logical_or.reduceat(mask, starts).all():
@@ -253,7 +295,8 @@ def masks_of(source: str, sizes: Sequence[int]) -> MaskOf | None:
     return mask_of
 
 
-def _flat_mask(mask: Any) -> NDArray[np.bool_]:
+def flat_mask(mask: Any) -> NDArray[np.bool_]:
+    """A mask of one part of an action, or a tuple of such, as bool[all categories]."""
     parts = mask if isinstance(mask, tuple) else (mask,)
     return np.concatenate([np.asarray(part).astype(np.bool_).ravel() for part in parts])
 

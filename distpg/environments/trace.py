@@ -83,8 +83,10 @@ def legal_of(env: Env, info: Any) -> Callable[[Any, Any, Any], Any] | None:
         actions = choices_of("", env.action_space)
     except EnvironmentIdError:
         return None
-    mask_of = masks_of(mask_source(env.observation_space, info, sum(actions.sizes)), actions.sizes)
-    if mask_of is None or not actions.is_categorical:
+    if not actions.is_categorical:
+        return None
+    mask_of = masks_of(mask_source(env.observation_space, info), actions.sizes)
+    if mask_of is None:
         return None
     start = np.ravel(getattr(env.action_space, "start", 0)).astype(np.int64)
     ends = np.cumsum(actions.sizes)[:-1]

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from distpg.config.given import name_of
-from distpg.environments.making import EnvSpec, callable_of
+from distpg.environments.making import EnvSpec, callable_of, factory_of
 from distpg.system.user_cache import cache_directory
 
 # Of what is checked and how; a higher number makes all verdicts so far void.
@@ -32,18 +32,20 @@ def verdict_key(spec: EnvSpec, kind: type[Any]) -> Key:
         "env_kwargs": json.loads(json.dumps(spec.env_kwargs, default=name_of)),
         "max_episode_steps": spec.max_episode_steps,
         "wrappers": list(spec.wrappers),
-        "source": None if spec.is_of_this_program else _source_digest(kind, spec.wrappers),
+        "source": None if spec.is_of_this_program else _source_digest(kind, spec),
         "python": python_version(),
         "numpy": np.__version__,
         "gymnasium": gymnasium.__version__,
     }
 
 
-def _source_digest(kind: type[Any], wrappers: Sequence[str]) -> str | None:
-    """Of the files that define the class, its bases and its wrappers; None where one is in no file."""
+def _source_digest(kind: type[Any], spec: EnvSpec) -> str | None:
+    """Of the files that define the class, its bases, factory and wrappers; None where one is in no file."""
     try:
         bases = [base for base in kind.__mro__ if base.__module__ not in ("builtins", "typing")]
-        defined: list[Any] = [*bases, *map(callable_of, wrappers)]
+        factory = factory_of(spec.env_id)
+        makers = [] if factory is None else [factory]
+        defined: list[Any] = [*bases, *makers, *map(callable_of, spec.wrappers)]
         sources = sorted(Path(file).read_bytes() for file in set(map(inspect.getsourcefile, defined)) if file)
     except (OSError, TypeError):
         return None

@@ -17,7 +17,8 @@ def generalised_advantages(
     """A_t = sum over k of (gamma lambda)^k delta_{t+k}, delta_t = r_t + gamma V(s_{t+1}) - V(s_t).
 
     Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation"
-    (2016), equation 16. With lambda 1 it is the return minus V(s_t).
+    (2016), equation 16. With lambda 1 it is the return minus V(s_t), to which V
+    of the last observation is added where an episode was cut.
 
     Args:
         rewards: float32[N] in episodes int32[E], one after the other.

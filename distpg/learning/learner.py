@@ -101,9 +101,10 @@ class Learner:
         before = self._network.flat.clone()
         self.step(gradient, lr)
         if gradient.flat is not None and self._config.max_kl is not None:
-            shorten_step(
+            change = shorten_step(
                 self._network.flat, before, self._config.max_kl, lambda: self._divergence(batch, gradient)
             )
+            self._check_finite("change of the policy", math.isfinite(change))
         # The squares of finite numbers may not be; divided by them the weights would never move again.
         self._check_finite("square of the gradient", self._optimiser.is_finite)
         # Last: the batch's own gradient must not see a value function that was fitted to it.
@@ -140,9 +141,8 @@ class Learner:
             raise ValueError("a batch that older weights played needs its log-probabilities")
         log_probs_then = batch.log_probs if is_lagged else None
         advantages, targets = self._advantages(batch)
-        if config.normalise_returns == "running":
-            advantages = advantages / self._return_moments.deviation
-        scaled = scale_advantages(advantages, batch.returns, config.normalise_advantages)
+        unit = self._return_moments.deviation if config.normalise_returns == "running" else 1.0
+        scaled = scale_advantages(advantages / unit, batch.returns / unit, config.normalise_advantages)
         step_weights = self._step_weights(scaled, batch, coef)
         kept: dict[int, Tensor] = {}
 

@@ -1,6 +1,5 @@
 """Policies that are torch modules: made from a seed, and differentiated a few rows at a time."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,9 @@ from distpg.core.policies import MODULE, PolicySpec, Weights, not_learnt
 from distpg.core.seeding import Stream, words
 from distpg.errors import ConfigError, in_words
 from distpg.learning.network import Inputs, Loss, Shapes, Sums, views
+from distpg.learning.settings import own_settings
+from distpg.system.generators import generators_kept, seed_generators
+from distpg.system.named import named
 
 # Numbers of observations that go through a module at once while it is differentiated.
 _CHUNK = 2**22
@@ -35,10 +37,13 @@ def new_module(spec: PolicySpec, seed: int) -> torch.nn.Module:
         )
     observations = gymnasium.spaces.Box(-np.inf, np.inf, spec.observation_shape, np.float32)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), generators_kept():
             torch.manual_seed(int(words(seed, Stream.INITIAL_WEIGHTS, [0], 0, 1)[0, 0]))
+            seed_generators(seed)
             module = _factory(spec.module)(observations, _action_space(spec))
-    except Exception as error:
+            if isinstance(module, torch.nn.Module) and _is_lazy(module):
+                module.eval()(torch.zeros(1, *spec.observation_shape))
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"--policy {spec.module} makes no policy: {in_words(error)}",
             "It is module:factory, a function of the two spaces that gives a torch.nn.Module.",
@@ -51,11 +56,15 @@ def new_module(spec: PolicySpec, seed: int) -> torch.nn.Module:
     return module.eval()
 
 
+def _is_lazy(module: torch.nn.Module) -> bool:
+    """Whether it takes its parameters' shapes from the first rows that it sees."""
+    return any(isinstance(one, torch.nn.parameter.UninitializedParameter) for one in module.parameters())
+
+
 def _factory(name: str) -> Any:
     if isinstance(name, Given):
         return name.value
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    return named(name, torch.nn.Module)
 
 
 def _action_space(spec: PolicySpec) -> gymnasium.Space[Any]:
@@ -73,7 +82,8 @@ def parameter_shapes(module: torch.nn.Module) -> tuple[tuple[str, tuple[int, ...
 
 def module_weights(spec: PolicySpec, seed: int) -> Weights:
     """What a run with this seed begins with; as :meth:`PolicySpec.initial_weights` of built-in policies."""
-    learnt = new_module(spec, seed).named_parameters()
+    with own_settings():
+        learnt = new_module(spec, seed).named_parameters()
     found = {MODULE + name: one.detach().numpy().astype(np.float32) for name, one in learnt}
     return found | spec.other_weights()
 
@@ -93,13 +103,15 @@ def check_module(spec: PolicySpec, module: torch.nn.Module) -> None:
             raise refuse("has BatchNorm, which depends on the rows beside one", cure)
     if any(one.dtype != torch.float32 for one in module.parameters()):
         raise refuse("has parameters that are not float32", "Make it with module.float().")
+    if not all(one.requires_grad for one in module.parameters()):
+        raise refuse("has parameters that are not to be learnt", "Keep such numbers in buffers.")
     before = {name: one.clone() for name, one in module.named_buffers()}
     rows = torch.linspace(-1, 1, _ROWS * spec.observation_size).reshape(_ROWS, *spec.observation_shape)
     try:
-        with torch.no_grad():
-            together = module(rows)
-            again = module(rows)
-            alone = torch.cat([module(row[None]) for row in rows])
+        # Copies: what changes its input changes it for others.
+        together = module(rows.clone())
+        again = module(rows.clone())
+        alone = torch.cat([module(row[None].clone()) for row in rows])
     except Exception as error:
         raise refuse(f"fails: {in_words(error)}", "It gets float32[B, *observation shape].") from error
     outputs = sum(spec.action_sizes)
@@ -107,11 +119,19 @@ def check_module(spec: PolicySpec, module: torch.nn.Module) -> None:
         shape = getattr(together, "shape", type(together).__name__)
         what = "preferences of all actions" if spec.is_categorical else "means of an action's numbers"
         raise refuse(f"gives {shape} for {_ROWS} rows", f"Return float32[B, {outputs}], {what}.")
+    if together.dtype != torch.float32:
+        raise refuse(f"gives {together.dtype}", "Return float32.")
+    if not torch.isfinite(together).all():
+        raise refuse("gives numbers that are not finite", "Look at its weights, and for divisions by 0.")
     if not torch.equal(together, again):
         raise refuse("is random in evaluation mode", "Actions are drawn from what it gives, not in it.")
     changed = [name for name, one in module.named_buffers() if not torch.equal(one, before[name])]
     if changed or not torch.allclose(together, alone, rtol=1e-3, atol=1e-4):
         raise refuse("gives a row other outputs beside other rows", "Its outputs must be of one row alone.")
+    if not any(True for _ in module.parameters()):
+        raise refuse("has no parameters", "There is nothing to learn in it.")
+    if not together.requires_grad:
+        raise refuse("gives what no gradient comes from", "Do without no_grad and detach in forward.")
 
 
 class ModuleNetwork:

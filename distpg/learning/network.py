@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distpg.core.arithmetic import float_sum
-from distpg.core.policies import OBSERVATION_ARRAYS, Weights, num_layers
+from distpg.core.policies import Weights, not_learnt, num_layers
 
 Shapes = dict[str, tuple[int, ...]]
 Sums = tuple[float, ...]
@@ -74,7 +74,7 @@ class Network:
     """
 
     def __init__(self, weights: Weights, num_threads: int = 1) -> None:
-        learnt = {name: array for name, array in weights.items() if name not in OBSERVATION_ARRAYS}
+        learnt = {name: array for name, array in weights.items() if not not_learnt(name)}
         self.shapes: Shapes = {name: array.shape for name, array in learnt.items()}
         self.flat = torch.cat([torch.tensor(array).flatten() for array in learnt.values()])
         self._weights = views(self.flat, self.shapes)

@@ -18,14 +18,13 @@ def shorten_step(weights: Tensor, before: Tensor, limit: float, divergence: Call
     the mean over states of KL(policy before || policy after). The direction is left as it is.
 
     Args:
-        weights: float32[W], where the step ended; changed in place.
+        weights: float32[W], where the step ended; changed in place, but for a divergence that is not finite.
         divergence: That of the policy with these weights, which it looks at.
     """
     for _ in range(_TRIES):
         found = divergence()
-        if found <= _TOLERANCE * limit:
+        if not found > _TOLERANCE * limit or math.isinf(found):
             return found
-        factor = math.sqrt(limit / found) if math.isfinite(found) else _SHORTEST
-        torch.lerp(before, weights, max(_SHORTEST, factor), out=weights)
+        torch.lerp(before, weights, max(_SHORTEST, math.sqrt(limit / found)), out=weights)
     weights.copy_(before)
     return 0.0

@@ -6,7 +6,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from distpg.core import events
 from distpg.core.tasks import Task
-from distpg.errors import ClusterError, EnvRunnersError, EpisodeError
+from distpg.errors import OF_EVALUATION, ClusterError, EnvRunnersError, EpisodeError
 
 
 def in_a_line(words: object) -> str:
@@ -38,11 +38,12 @@ def none_starts(last_words: str) -> EnvRunnersError:
 def deadly(env_id: str, task: Task, last_words: str) -> EpisodeError:
     """A task whose runners end, wherever it is played."""
     first, count = task.first_episode, task.num_episodes
-    what = f"episode {first}" if count == 1 else f"one of episodes {first} to {first + count - 1}"
+    of = "" if task.plays == "training" else "evaluation "
+    what = f"{of}episode {first}" if count == 1 else f"one of {of}episodes {first} to {first + count - 1}"
     return EpisodeError(
         f"{env_id} ends or hangs the process that plays {what}: {last_words}",
         "See --sample-timeout-s if steps take long, --max-task-retries if machines are often lost.",
-        first,
+        OF_EVALUATION if of else first,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distpg.config.given import PREFIX
 from distpg.core.events import Advice
 
 # Never shipped, beside what .gitignore and .rayignore name.
@@ -31,14 +32,17 @@ class Shipment:
         return [Advice(why, hint)]
 
 
-def shipment_of(env_id: str) -> Shipment | None:
-    """What has to be shipped for an environment; None: its module is not in the working directory."""
-    module, colon, _ = env_id.partition(":")
-    if not colon or _is_shipped_by_job():
-        return None
-    here, name = Path.cwd(), module.split(".")[0]
-    found = here / name if (here / name).is_dir() else here / f"{name}.py"
-    if not found.exists():
+def shipment_of(*names: str) -> Shipment | None:
+    """What has to be shipped for an environment, its wrappers and a policy; None: nothing is from here.
+
+    Where it can be one module alone, that is the first one's of these names.
+    """
+    here = Path.cwd()
+    parts = [name.removeprefix(PREFIX).partition(":") for name in names]
+    modules = [module.split(".")[0] for module, colon, _ in parts if colon]
+    places = [here / name if (here / name).is_dir() else here / f"{name}.py" for name in modules]
+    found = next((place for place in places if place.exists()), None)
+    if found is None or _is_shipped_by_job():
         return None
     if _is_home_or_above(here):
         return Shipment(str(found), f"is {here}")

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from distpg.config.files import config_from_mapping
+from distpg.config.files import BEFORE_THERE_WERE, config_from_mapping
 from distpg.config.train_config import TrainConfig
 from distpg.errors import RunDirectoryError
 from distpg.system.files import make_directories
@@ -67,9 +67,7 @@ def exclusive(run: Path) -> Iterator[None]:
 
 def load_run_config(run: Path) -> TrainConfig:
     """A run's configuration; raises as :func:`read_config`, and ConfigError for what is no option."""
-    # As runs were before these options were there.
-    before = {"normalise_observations": "none", "action_mask": "none"}
-    return config_from_mapping(before | read_config(run), TrainConfig(), str(run / "config.json"))
+    return config_from_mapping(BEFORE_THERE_WERE | read_config(run), TrainConfig(), str(run / "config.json"))
 
 
 def read_config(run: Path) -> dict[str, Any]:

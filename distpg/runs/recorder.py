@@ -84,7 +84,9 @@ class Recorder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             with contextlib.ExitStack() as stack:
-                for file in (self._tensorboard, self._episodes, self._metrics):
+                # Its own close leaves the file open where the disk is full.
+                events = self._tensorboard._py_recordio_writer
+                for file in (events, self._tensorboard, self._episodes, self._metrics):
                     stack.callback(file.close)
         except OSError as fault:
             # What cannot be written any more is lost, and said where nothing else went wrong before.

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from distpg.core.episodes import EpisodeBatch, batch_digest
 from distpg.core.policies import Weights
 from distpg.core.returns import discounted_returns
+from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
+from distpg.sampling.failures import failure
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.sampling.sampler import PLAYS, Trajectories
@@ -44,6 +46,16 @@ class EnvRunner:
         self.load(weights)
         return self.play(task)
 
+    def _check_finals(self, task: Task, played: Trajectories) -> None:
+        """Of episodes that were cut the last observation counts too (EpisodeError: it is not finite)."""
+        wrong = ~np.isfinite(played.final_observations).all(axis=1) & ~played.terminated
+        if wrong.any():
+            index = int(wrong.argmax())
+            episode, t = int(_episode_ids(task)[index]), int(played.lengths[index])
+            error = ValueError(f"its observation is {played.final_observations[index].tolist()}")
+            seed = environment_seed(self._spec.seed, episode)
+            raise failure(self._spec.env.env_id, error, episode, t, seed)
+
     def load(self, weights: Weights) -> None:
         """Play with these from now on."""
         self._sampler.load(weights)
@@ -66,6 +78,8 @@ class EnvRunner:
                 "Scale the rewards down.",
                 episode,
             )
+        if self._spec.finals:
+            self._check_finals(task, played)
         return EpisodeBatch(
             observations=played.observations,
             actions=played.actions,

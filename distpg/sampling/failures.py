@@ -36,13 +36,14 @@ def failure(
     return EpisodeError(f"{env_id} failed in {which}, step {t}: {cause}", hint, number)
 
 
-def runaway(env_id: str, episode: int) -> EpisodeError:
+def runaway(env_id: str, episode: int, is_evaluation: bool) -> EpisodeError:
     """The error of an episode that does not end, and that nothing ends."""
+    which = f"evaluation episode {episode}" if is_evaluation else f"episode {episode}"
     return EpisodeError(
-        f"{env_id} has not ended episode {episode} after {RUNAWAY_STEPS:,} steps, and has no limit of them: "
+        f"{env_id} has not ended {which} after {RUNAWAY_STEPS:,} steps, and has no limit of them: "
         "give it one with --max-episode-steps",
-        "Only complete episodes are trained on.",
-        episode,
+        "Only complete episodes are counted.",
+        OF_EVALUATION if is_evaluation else episode,
     )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from distpg.core.policies import PolicySpec
 from distpg.core.seeding import Stream, uniform, words
 from distpg.environments.envs import close_env, make_env
-from distpg.environments.generators import generators_kept, seed_generators
 from distpg.environments.trace import play
 from distpg.sampling.compiled_policy import Steps
 from distpg.sampling.module_policy import first_weights, new_policy
 from distpg.sampling.runner_spec import EnvRunnerSpec
+from distpg.system.generators import generators_kept, seed_generators
 
 _SEED = 0
 _ROWS = 64

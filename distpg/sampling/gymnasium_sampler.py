@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import Stream, environment_seed
 from distpg.environments.envs import RUNAWAY_STEPS, close_all, info_of, make_env, without_wrappers
-from distpg.environments.generators import generators_kept, seed_generators
 from distpg.environments.making import Env, EnvSpec
 from distpg.environments.spaces import masks_of
-from distpg.errors import DistpgError
+from distpg.errors import DistpgError, EnvironmentIdError
 from distpg.sampling.compiled_policy import reset_seeds
 from distpg.sampling.failures import StoppedError, failure, first_not_finite, runaway
 from distpg.sampling.module_policy import new_policy
 from distpg.sampling.record import Record, Shapes
 from distpg.sampling.sampler import TRAINING, Play, Trajectories, joined
+from distpg.system.generators import generators_kept, seed_generators
 from distpg.system.interrupts import Interrupted
 from distpg.system.surroundings import theirs
 
@@ -106,7 +106,7 @@ class GymnasiumSampler:
     def _sample_seeded(self, episode: int) -> Trajectories:
         seed_generators(self._seed)
         self._make_envs(1)
-        seed_generators(self._seed, episode, self._play.seed_stream != Stream.ENVIRONMENT_SEED)
+        seed_generators(self._seed, episode, self._play.globals_stream)
         return self._sample(episode, 1)
 
     def _sample(self, first_episode: int, num_episodes: int) -> Trajectories:
@@ -144,6 +144,12 @@ class GymnasiumSampler:
     def _read(self, env: Env) -> None:
         """How this and all like it are read and told what to do."""
         info, policy = info_of(self._env_spec, env), self._policy_spec
+        if info.observations.size != policy.observation_size:
+            raise EnvironmentIdError(
+                f"{self._env_spec.env_id} has observations of {info.observations.size:,} numbers, and the "
+                f"policy takes {policy.observation_size:,}",
+                "Check --env-kwargs, --wrappers and --drop-observations.",
+            )
         self._has_limit = info.max_episode_steps is not None
         self._encode, self._dtype = info.observations.encode, info.observations.dtype
         self._shape, self._decode = info.observations.shape, info.actions.decode
@@ -188,7 +194,8 @@ class GymnasiumSampler:
                 lanes = np.array([one[0] for one in playing], np.int64)
                 choices = np.empty((len(playing), self._shapes.parts), self._shapes.actions)
             if t >= RUNAWAY_STEPS and not self._has_limit:
-                raise runaway(self._env_spec.env_id, first_episode + playing[0][0])
+                is_evaluation = self._play.seed_stream != Stream.ENVIRONMENT_SEED
+                raise runaway(self._env_spec.env_id, first_episode + playing[0][0], is_evaluation)
             self._policy.act(record.steps, choices, record.words, lanes, record.at, t, numbers)
             ended = self._step(record, t, playing, self._decode(choices), first_episode)
             record.at += 1

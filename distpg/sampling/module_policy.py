@@ -88,5 +88,5 @@ class ModulePolicy:
         found[:, end:] = free
         with self._own_settings(), torch.no_grad():
             for row, into in zip(rows, found, strict=True):
-                into[:end] = self._module(row.reshape(1, *self._spec.observation_shape))[0].numpy()
+                into[:end] = self._module(row.clone().reshape(1, *self._spec.observation_shape))[0].numpy()
         return found

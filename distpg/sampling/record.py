@@ -117,7 +117,7 @@ class Record:
             rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
             lengths=np.array(lengths, np.int32),
             terminated=self.terminated,
-            log_probs=self._joined(log_probs, lengths) if self._log_probs else None,
+            log_probs=self._joined(log_probs, kept) if self._log_probs else None,
             final_observations=self.final_observations.reshape(len(lengths), -1),
             action_masks=self._joined(masks, kept) if self._shapes.mask > 0 else None,
         )

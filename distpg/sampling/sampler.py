@@ -61,14 +61,16 @@ class Play:
 
     seed_stream: Stream
     action_stream: Stream
+    globals_stream: Stream
     greedy: bool = False
 
 
-TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION)
+TRAINING = Play(Stream.ENVIRONMENT_SEED, Stream.ACTION, Stream.GLOBALS)
+_EVALUATION = (Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, Stream.EVALUATION_GLOBALS)
 # By :attr:`Task.plays`.
 PLAYS = {
     "training": TRAINING,
-    "periodic": Play(Stream.PERIODIC_SEED, Stream.PERIODIC_ACTION, greedy=True),
-    "greedy": Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION, greedy=True),
-    "sampled": Play(Stream.EVALUATION_SEED, Stream.EVALUATION_ACTION),
+    "periodic": Play(Stream.PERIODIC_SEED, Stream.PERIODIC_ACTION, Stream.PERIODIC_GLOBALS, greedy=True),
+    "greedy": Play(*_EVALUATION, greedy=True),
+    "sampled": Play(*_EVALUATION),
 }

@@ -77,6 +77,17 @@ class Interrupts:
         if self._received and not received:
             raise Interrupted
 
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Within :meth:`held`, a part that a signal ends at once after all; so does one that came before."""
+        self._held = False
+        try:
+            self.check()
+            yield
+            self.check()
+        finally:
+            self._held = True
+
 
 def _is_free(number: signal.Signals) -> bool:
     """Whether a signal would end this process, or is another :class:`Interrupts`'s."""

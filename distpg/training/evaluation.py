@@ -13,7 +13,7 @@ from distpg.core.tasks import Task
 from distpg.environments.envs import make_env
 from distpg.environments.making import env_spec
 from distpg.environments.video import Recording
-from distpg.errors import DistpgError
+from distpg.errors import ConfigError, DistpgError
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
 from distpg.sampling.sampler import PLAYS, Trajectories
@@ -85,6 +85,12 @@ def evaluate(
     prepared = prepared_run(path, of_program, may_differ=True)
     found = find_checkpoint(path, checkpoint)
     config, weights = prepared.config, found.learner.weights
+    if (shapes := {name: array.shape for name, array in weights.items()}) != prepared.policy.weight_shapes:
+        raise ConfigError(
+            f"the policy of {run} is for other observations or actions: its weights are {shapes}, not "
+            f"{prepared.policy.weight_shapes}",
+            "Give --env-kwargs that leave the spaces as they were.",
+        )
     if num_env_runners > 0:
         returns, lengths = _on_runners(prepared, weights, num_episodes, greedy, num_env_runners)
         num_episodes = min(num_episodes, 0 if video is None else 1)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from distpg.core.policies import PolicySpec, Weights, features, normalised, preferences, softmax
 from distpg.environments.envs import EnvInfo
+from distpg.environments.spaces import flat_mask
 from distpg.runs.checkpoints import find_checkpoint
 from distpg.sampling.module_policy import ModulePolicy
 from distpg.training.prepare import prepared_run
@@ -22,6 +23,7 @@ class Policy:
     weights: Weights
     env: EnvInfo
     module: ModulePolicy | None = None
+    is_masked: bool = False
 
     def outputs(self, observation: object) -> NDArray[np.float32]:
         """Action preferences, or means of numbers, for one of the environment's observations, float32."""
@@ -55,10 +57,10 @@ class Policy:
         if not self.spec.is_categorical:
             numbers = np.tanh(outputs) if self.spec.distribution == "tanh-normal" else outputs
             return self.env.actions.decode(numbers[None])[0]
-        if mask is None and isinstance(observation, dict):
+        if mask is None and self.is_masked and isinstance(observation, dict):
             mask = observation.get("action_mask")
         if mask is not None:
-            outputs = np.where(np.asarray(mask, np.bool_).ravel(), outputs, -np.inf)
+            outputs = np.where(flat_mask(mask), outputs, -np.inf)
         parts = np.split(outputs, np.cumsum(self.spec.action_sizes)[:-1])
         return self.env.actions.decode(np.array([[part.argmax() for part in parts]]))[0]
 
@@ -81,4 +83,5 @@ def load_policy(run: str | Path, checkpoint: str = "last", **of_program: Any) ->
     if prepared.policy.module:
         module = ModulePolicy(prepared.policy, prepared.config.seed)
         module.load(weights)
-    return Policy(prepared.policy, weights, prepared.env, module)
+    is_masked = prepared.config.action_mask == "observation"
+    return Policy(prepared.policy, weights, prepared.env, module, is_masked)

@@ -23,7 +23,7 @@ from distpg.environments.reproducibility import (
     kept_verdict,
     known_verdict,
 )
-from distpg.environments.spaces import Observations
+from distpg.environments.spaces import Observations, is_image_shape
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
@@ -93,8 +93,9 @@ def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
     env = look.info
     policy_spec(config, env)  # before the environment is played: it may be impossible
     verdict = _verdict(config, look)
-    if look.step_s == 0 and "unchecked" not in verdict.causes:
-        look = first_look(spec, timeout_s)
+    if look.step_s == 0:
+        # A step may end this process too, where it ended those that were to find out; a reset tells of masks.
+        look = first_look(spec, timeout_s, max_steps=0 if "unchecked" in verdict.causes else None)
     resolved = resolve_config(
         config,
         env.reward_threshold,
@@ -196,6 +197,7 @@ def policy_spec(config: TrainConfig, env: EnvInfo) -> PolicySpec:
         _module_of(config),
         shape=env.observations.shape,
     )
+    _check_images(config, env.observations.shape)
     if spec.module:
         spec = _with_shapes(spec, config.seed)
     if spec.normalisation == "bounds" and not np.isfinite(spec.bounds).all():
@@ -215,6 +217,15 @@ def policy_spec(config: TrainConfig, env: EnvInfo) -> PolicySpec:
             f"At most {_MAX_WEIGHTS:,} are possible: make observations or --hidden-sizes smaller.",
         )
     return spec
+
+
+def _check_images(config: TrainConfig, shape: tuple[int, ...]) -> None:
+    """Raise ConfigError where the built-in network for images gets none."""
+    if config.policy == "cnn" and not is_image_shape(shape):
+        raise ConfigError(
+            f"--policy cnn: observations of {config.env_id} are of shape {shape}, which are no images",
+            "Use --policy mlp.",
+        )
 
 
 def _module_of(config: TrainConfig) -> str:

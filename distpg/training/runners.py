@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+import cloudpickle
+
 from distpg.config.train_config import TrainConfig, automatic_num_env_runners
 from distpg.core.events import Advice, OnEvent
 from distpg.core.tasks import Task, tasks_of_iteration
 from distpg.dispatch.messages import Rules
 from distpg.environments.contract import FirstLook
+from distpg.errors import ConfigError, in_words
 from distpg.on_ray.shipping import shipment_of
 from distpg.sampling.group import EnvRunnerGroup, InProcessEnvRunnerGroup
 from distpg.sampling.runner_spec import EnvRunnerSpec
@@ -36,6 +39,18 @@ def plan(config: TrainConfig, iteration: int) -> list[Task]:
     return tasks_of_iteration(iteration, size, int(config.episodes_per_task), max(0, iteration - lag))
 
 
+def _check_it_travels(spec: EnvRunnerSpec) -> None:
+    """Whether classes, functions and values of the program can be sent (ConfigError: they cannot)."""
+    try:
+        cloudpickle.dumps(spec)
+    except Exception as error:
+        raise ConfigError(
+            f"the environment or policy cannot be sent to runners: {in_words(error)}",
+            "Give what can be pickled, or a function that makes it there; or collect here: "
+            "--num-env-runners 0.",
+        ) from error
+
+
 @contextlib.contextmanager
 def env_runners(
     config: TrainConfig,
@@ -56,9 +71,11 @@ def env_runners(
         with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, on_event)) as here:
             yield config, here
         return
+    _check_it_travels(spec)
     from distpg.on_ray.cluster import cpus_per_env_runner, num_cpus, ray_cluster
 
-    shipment = None if config.address is None else shipment_of(str(config.env_id))
+    named = map(str, (config.env_id, *config.wrappers, config.policy))
+    shipment = None if config.address is None else shipment_of(*named)
     with contextlib.ExitStack() as stack:
         record = (
             None if config.record_dispatch is None else stack.enter_context(_appended(config.record_dispatch))

@@ -24,7 +24,7 @@ from distpg.runs.results import Result, write_result
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
 from distpg.training import endings
-from distpg.training.periodic import periodic_evaluation
+from distpg.training.periodic import evaluated_or_undone, periodic_evaluation
 from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
@@ -124,13 +124,12 @@ def iterate(
         batch = runners.collect(progress.iterations, learner.weights)
         sample_s = time.perf_counter() - start
         with interrupts.held():
-            metrics, gradient = learn(config, learner, batch, progress, sample_s)
-            try:
-                metrics |= periodic_evaluation(config, learner, runners, progress)
-            finally:  # an update that is made is on record, whatever the environment does then
-                metrics["num_healthy_env_runners"] = runners.group.num_healthy
-                metrics["num_env_runner_restarts"] = runners.group.num_restarts
-                recorder.record(metrics, batch, learner, progress)
+            with evaluated_or_undone(config, learner, progress):
+                metrics, gradient = learn(config, learner, batch, progress, sample_s)
+                metrics |= periodic_evaluation(config, learner, runners, progress, interrupts)
+            metrics["num_healthy_env_runners"] = runners.group.num_healthy
+            metrics["num_env_runner_restarts"] = runners.group.num_restarts
+            recorder.record(metrics, batch, learner, progress)
         for event in watch.see(batch, gradient):
             tell(event)
         runners.group.publish(metrics)

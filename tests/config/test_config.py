@@ -2,10 +2,12 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import distpg
 from distpg.config.files import config_from_mapping, load_config_file, preset
+from distpg.config.given import missing, name_of
 from distpg.config.train_config import (
     TrainConfig,
     automatic_episodes_per_task,
@@ -15,6 +17,7 @@ from distpg.config.train_config import (
     resolve_config,
 )
 from distpg.errors import ConfigError
+from distpg.runs.directory import load_run_config
 from tests.runs.test_checkpoints import rewrite_state
 
 
@@ -118,6 +121,22 @@ def test_unknown_keys_suggest_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         config_from_mapping({"basline": "none"}, TrainConfig(), "here")
     assert caught.value.hint == "Did you mean baseline?"
+
+
+def test_files_from_before_an_option_was_there_keep_what_runs_did_then(tmp_path: Path) -> None:
+    values = json.loads(config_to_json(TrainConfig(lr=0.02)))
+    for name in ("max_kl", "normalise_observations", "action_mask"):
+        del values[name]
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    for config in (load_run_config(tmp_path), load_config_file(tmp_path / "config.json")):
+        assert (config.lr, config.max_kl, config.normalise_observations) == (0.02, None, "none")
+        assert config.action_mask == "none"
+
+
+def test_values_of_a_program_are_asked_for_wherever_they_are() -> None:
+    value = {"a": [1, {"f": name_of(np.int64(3))}], "b": "python", "c": ("python:m:f",)}
+    assert missing(value) == ["python:numpy:int64(3)", "python:m:f"]
+    assert name_of(np.int64(3)) != name_of(np.int64(4))
 
 
 def test_presets_are_what_they_were_before_the_defaults_changed() -> None:

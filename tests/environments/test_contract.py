@@ -122,7 +122,7 @@ def test_a_reset_without_options_and_train_and_doctor_alike(capsys: pytest.Captu
         ("Dict(a=Dict(b=Text(9)))", "Discrete(2)", "has a Text as 'a'", "--drop-observations a"),
         ("Sequence(Discrete(2))", "Discrete(2)", "has a Sequence in its observations", "No policy here"),
         ("Box(-1, 1, (1,))", "Text(9)", "has actions Text", "MultiDiscrete"),
-        ("Box(-1, 1, (1,))", "Box(0, 9, (1,), int)", "has actions Box", "Box of numbers"),
+        ("Box(-1, 1, (1,))", "Box(0, 9, (1,), int)", "has actions Box", "Box of floats"),
     ],
 )
 def test_spaces_that_cannot_be(observations: str, actions: str, message: str, hint: str) -> None:
@@ -294,4 +294,3 @@ def test_hints_name_what_helps(env_id: str, kwargs: dict, message: str, hint: st
 def test_what_ends_its_process_does_not_end_this_one_where_runners_play() -> None:
     prepared = prepare(TrainConfig(env_id=f"{ODD}:EndsItsProcess", num_env_runners=2))
     assert [event.kind for event in prepared.events] == ["env_not_checked"]
-    assert prepared.look.step_s == 0

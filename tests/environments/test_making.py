@@ -2,6 +2,8 @@
 
 import json
 import random
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,31 @@ import pytest
 import distpg
 from distpg.commands.cli import main
 from distpg.config.given import Given
-from distpg.config.train_config import TrainConfig, config_to_json
+from distpg.config.train_config import TrainConfig, config_to_json, deciding_options
+from distpg.core.policies import PolicySpec
 from distpg.environments.contract import first_look
 from distpg.environments.envs import close_env, make_env
-from distpg.environments.generators import generators_kept
 from distpg.environments.making import EnvSpec
 from distpg.environments.reproducibility import Verdict, examine
 from distpg.environments.speed import measure_speed
 from distpg.environments.trace import legal_of
-from distpg.errors import ConfigError, EpisodeError
+from distpg.environments.verdict_cache import verdict_key
+from distpg.errors import OF_EVALUATION, ConfigError, EnvironmentIdError, EpisodeError
+from distpg.runs.checkpoints import newest_checkpoint
+from distpg.sampling.failures import runaway
+from distpg.sampling.runner_spec import env_runner_spec
+from distpg.system.generators import generators_kept
 from distpg.training.evaluation import evaluate
+from distpg.training.prepare import prepare
+from distpg.training.rollouts import Rollouts
+from distpg.training.runners import _check_it_travels
 from tests.space_environments import STEPS, Guess, Masked
 
 ENVS = "tests.space_environments"
+
+
+def gives_none() -> dict:
+    return {}
 
 
 def test_a_factory_its_arguments_and_wrappers() -> None:
@@ -52,7 +66,7 @@ def test_an_id_that_a_module_registers_comes_before_its_class() -> None:
         (EnvSpec(f"{ENVS}:STEPS"), "there is no environment"),
         (EnvSpec(f"{ENVS}:nothing"), "there is no environment"),
         (EnvSpec("math:sqrt"), "TypeError"),
-        (EnvSpec("builtins:dict"), "it gives dict, not a gymnasium.Env"),
+        (EnvSpec("tests.environments.test_making:gives_none"), "it gives dict, not a gymnasium.Env"),
         (EnvSpec("CartPole-v1", wrappers=("math:nothing",)), "AttributeError"),
         (EnvSpec("CartPole-v1", wrappers=("no_module:nothing",)), "No module named 'no_module'"),
         (EnvSpec("python:__main__:Mine"), "is of the program that started the run"),
@@ -85,7 +99,7 @@ def test_what_is_of_a_program_has_a_name_in_files() -> None:
     config = TrainConfig(env_id=Guess, env_kwargs={"a": np.int64(3), "b": [1]}, wrappers=(Given,))
     values = json.loads(config_to_json(config))
     assert values["env_id"] == "python:tests.space_environments:Guess"
-    assert values["env_kwargs"] == {"a": "python:numpy:int64", "b": [1]}
+    assert values["env_kwargs"] == {"a": "python:numpy:int64(3)", "b": [1]}
     assert values["wrappers"] == ["python:distpg.config.given:Given"]
     assert config.env_id.value is Guess
 
@@ -228,3 +242,145 @@ def test_evaluations_in_the_course_of_a_training(in_tmp_path: Path) -> None:
     means = [line["evaluation_return_mean"] for line in lines if "evaluation_return_mean" in line]
     best = 3 * (1 + max(range(3), key=lambda k: (means[k], k)))
     assert evaluate("run", 1, checkpoint="best").iterations == best
+
+
+def test_an_interrupted_evaluation_is_made_again(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"max_iterations": 6, "evaluate_every": 2, "checkpoint_every": 100}
+    straight = run("Pixels", Path("straight"), **options)
+    whole = Rollouts.evaluate
+
+    def interrupted(self: Rollouts, number: int, *args: Any) -> Any:
+        if number == 1:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, number, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Rollouts, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("Pixels", Path("run"), **options)
+    assert newest_checkpoint(Path("run").absolute()).progress.iterations == 3, "the last one without"
+    distpg.resume("run")
+    again = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [timeless(line) for line in again] == [timeless(line) for line in straight]
+
+
+def timeless(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if "time_" not in key and "per_s" not in key}
+
+
+def test_an_evaluation_that_never_ends_is_not_a_training_episode() -> None:
+    with pytest.raises(EpisodeError, match="has not ended evaluation episode 0 ") as caught:
+        raise runaway("Guess", 0, is_evaluation=True)
+    assert caught.value.episode == OF_EVALUATION
+
+
+@pytest.mark.parametrize("where", ["info", "observation"])
+def test_masks_count_even_where_nobody_could_look(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runners would play with other choices than this process does."""
+    unchecked = Verdict(("unchecked",), "it took too long")
+    monkeypatch.setattr("distpg.training.prepare.examine_and_keep", lambda *_: unchecked)
+    monkeypatch.setattr("distpg.training.prepare.known_verdict", lambda *_: None)
+    monkeypatch.setattr("distpg.training.prepare.kept_verdict", lambda *_: None)
+    config = TrainConfig(env_id=f"{ENVS}:Masked", env_kwargs={"where": where}, num_env_runners=2)
+    prepared = prepare(config)
+    assert (prepared.config.action_mask, prepared.policy.observation_size) == (where, 5)
+
+
+def test_weights_for_other_observations_are_not_played(in_tmp_path: Path) -> None:
+    run("Guess", Path("run"), max_iterations=1)
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**config, "env_id": f"{ENVS}:Prices"}))
+    with pytest.raises(ConfigError, match="is for other observations or actions"):
+        evaluate("run", 1)
+
+
+def test_what_a_wrapper_failed_to_wrap_is_closed() -> None:
+    closed.clear()
+    with pytest.raises(EnvironmentIdError, match="no"):
+        make_env(EnvSpec("tests.environments.test_making:Closed", wrappers=(f"{__name__}:refuse",)))
+    assert closed == ["yes"]
+
+
+closed: list[str] = []
+
+
+class Closed(Guess):
+    def close(self) -> None:
+        closed.append("yes")
+
+
+def refuse(env: Any) -> Any:
+    raise ValueError("no")
+
+
+def test_a_verdict_is_of_the_factorys_file_too(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("made.py").write_text("from tests.space_environments import Guess\ndef make(): return Guess()\n")
+    monkeypatch.syspath_prepend(str(in_tmp_path))
+    before = verdict_key(EnvSpec("made:make"), Guess)
+    Path("made.py").write_text(Path("made.py").read_text() + "# another\n")
+    assert verdict_key(EnvSpec("made:make"), Guess) != before
+
+
+def test_a_last_observation_that_counts_must_be_finite(in_tmp_path: Path) -> None:
+    options = {"max_episode_steps": 5, "max_iterations": 1, "baseline": "value"}
+    run("Lost", Path("without"), **options)
+    with pytest.raises(EpisodeError, match=r"failed in episode 0, step 5: ValueError: its observation is"):
+        run("Lost", Path("with"), gae_lambda=0.9, **options)
+
+
+class Told(Guess):
+    """Tells of masks."""
+
+    def __init__(self, mask: Any = (1, 1, 1), acts: str = "Discrete(3)") -> None:
+        super().__init__("Discrete(3)", acts)
+        self._mask = mask
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, _ = super().reset(**kwargs)
+        return observation, {"action_mask": np.array(self._mask)} if self._mask else {}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "mask", "message"),
+    [
+        ({"mask": (1, 1)}, "auto", r"its action_mask has shape \(2,\), not \(3,\)"),
+        ({"mask": None}, "info", "its info has no action_mask"),
+        ({"mask": None}, "observation", "have no part 'action_mask'"),
+    ],
+)
+def test_masks_that_are_none_are_said_before_anything_starts(kwargs: dict, mask: str, message: str) -> None:
+    spec = EnvSpec("tests.environments.test_making:Told", kwargs, action_mask=mask)
+    with pytest.raises(EnvironmentIdError, match=message):
+        first_look(spec, 60.0)
+
+
+def test_actions_that_are_numbers_have_no_masks() -> None:
+    kwargs = {"acts": "Box(-1, 1, (2,))", "mask": (1, 0)}
+    spec = EnvSpec("tests.environments.test_making:Told", kwargs, action_mask="auto")
+    assert first_look(spec, 60.0).action_mask == "none"
+
+
+def test_what_is_no_wrapper_is_named() -> None:
+    with pytest.raises(ConfigError, match="--wrappers cannot be 'scaled'"):
+        TrainConfig(wrappers=("scaled",))
+    with pytest.raises(EnvironmentIdError, match="test_making:nothing_of gives NoneType, not"):
+        make_env(EnvSpec("CartPole-v1", wrappers=(f"{__name__}:nothing_of",)))
+
+
+def nothing_of(env: Any) -> None:
+    return None
+
+
+def test_what_cannot_be_sent_to_runners_is_said_before_they_start() -> None:
+    config = TrainConfig(
+        env_id=Guess, env_kwargs={"observes": threading.Lock()}, num_env_runners=1, env_reuse="always"
+    )
+    spec = env_runner_spec(config, PolicySpec(1, (2,)))
+    with pytest.raises(ConfigError, match=r"cannot be sent to runners: TypeError: cannot pickle"):
+        _check_it_travels(spec)
+
+
+def test_another_array_is_another_configuration() -> None:
+    one, same, other = (TrainConfig(env_kwargs={"a": np.full(3, value)}) for value in (1.0, 1.0, 2.0))
+    assert deciding_options(one) == deciding_options(same)
+    assert deciding_options(one) != deciding_options(other)

@@ -91,10 +91,9 @@ def test_actions_from_choices(space: spaces.Space, choices: list, expected: list
 
 def test_masks_of_info_and_observation() -> None:
     told = {"action_mask": np.array([1, 0, 1], np.int8)}
-    assert mask_source(spaces.Discrete(3), told, 3) == "info"
-    assert mask_source(spaces.Discrete(3), told, 4) == "none", "of something else"
-    assert mask_source(spaces.Dict(action_mask=spaces.MultiBinary(3)), {}, 3) == "observation"
-    assert mask_source(spaces.Discrete(3), {}, 3) == "none"
+    assert mask_source(spaces.Discrete(3), told) == "info"
+    assert mask_source(spaces.Dict(action_mask=spaces.MultiBinary(3)), {}) == "observation"
+    assert mask_source(spaces.Discrete(3), {}) == "none"
     assert masks_of("none", (3,)) is None
     for source, arguments in (("info", (None, told)), ("observation", (told, {}))):
         mask_of = masks_of(source, (3,))
@@ -107,3 +106,38 @@ def test_masks_of_info_and_observation() -> None:
         mask_of(None, {"action_mask": np.array([0, 0, 1, 1])})
     with pytest.raises(ValueError, match=r"shape \(3,\), not \(4,\)"):
         mask_of(None, told)
+
+
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (spaces.Discrete(5), -1),
+        (spaces.Discrete(5), 5),
+        (spaces.Discrete(5, start=2), 1),
+        (spaces.MultiDiscrete([3, 2]), np.array([4, 0])),
+        (spaces.MultiDiscrete([3, 2]), np.array([1, 1, 1])),
+        (spaces.Dict(x=spaces.Box(-9, 9, (2,), np.int32)), {"x": np.array([0.5, 1.0])}),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))), (0, 2)),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))), (0,)),
+    ],
+    ids=str,
+)
+def test_what_is_not_in_its_space_is_nothing_else(space: spaces.Space, value: object) -> None:
+    encode = observations_of("Env", space).encode
+    assert encode is not None
+    encode(space.sample())
+    with pytest.raises(ValueError, match=r"outside of its space|is shorter"):
+        encode(value)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "message", "hint"),
+    [(["mision"], "have no part 'mision'", "x, y"), (["x", "y"], "leaves nothing of", "fewer")],
+)
+def test_parts_that_are_not_there_cannot_be_dropped(dropped: list, message: str, hint: str) -> None:
+    space = spaces.Dict(x=spaces.Discrete(2), y=spaces.Discrete(3))
+    with pytest.raises(EnvironmentIdError, match=message) as caught:
+        observations_of("Env", space, dropped)
+    assert hint in caught.value.hint
+    with pytest.raises(EnvironmentIdError, match="have no part 'x'"):
+        observations_of("Env", spaces.Discrete(2), ["x"])

@@ -28,12 +28,18 @@ from tests.determinism.test_worker_counts import as_bytes
 
 POLICY = policy_spec("tests.odd_environments:Walk")
 WEIGHTS = POLICY.initial_weights(0)
+# For environments whose observations are a number.
+NARROW = policy_spec("tests.odd_environments:ShortOrLong")
+NARROW_WEIGHTS = NARROW.initial_weights(0)
 TASKS = tasks_of_iteration(0, 4, 2, 0)
 
 
 def spec_of(name: str, **kwargs: Any) -> EnvRunnerSpec:
     env_id = f"tests.odd_environments:{name}"
-    return env_runner_spec(TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always"), POLICY)
+    return env_runner_spec(
+        TrainConfig(env_id=env_id, env_kwargs=kwargs, env_reuse="always"),
+        NARROW if name == "Raising" else POLICY,
+    )
 
 
 @contextmanager
@@ -57,7 +63,9 @@ def test_environments_play_in_the_main_thread() -> None:
 @pytest.mark.parametrize("what", ["SystemExit", "GeneratorExit", "KeyboardInterrupt", "UnspeakableError"])
 def test_exits_are_failures_in_this_process(where: str, what: str) -> None:
     with pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"):
-        collect(InProcessEnvRunnerGroup(spec_of("Raising", where=where, what=f"{what}(0)")), TASKS, WEIGHTS)
+        collect(
+            InProcessEnvRunnerGroup(spec_of("Raising", where=where, what=f"{what}(0)")), TASKS, NARROW_WEIGHTS
+        )
 
 
 @pytest.mark.usefixtures("ray")
@@ -67,13 +75,13 @@ def test_exits_are_failures_in_runners() -> None:
             on_ray(spec_of("Raising", where="step", what=f"{what}(0)"), []) as group,
             pytest.raises(EpisodeError, match=f"failed in episode 0, step 0: {what}"),
         ):
-            collect(group, TASKS[:1], WEIGHTS)
+            collect(group, TASKS[:1], NARROW_WEIGHTS)
 
 
 def test_a_close_that_fails_loses_nothing() -> None:
     events: list[Event] = []
     group = InProcessEnvRunnerGroup(spec_of("Raising", where="close"), on_event=events.append)
-    collect(group, TASKS, WEIGHTS)
+    collect(group, TASKS, NARROW_WEIGHTS)
     group.close()
     (event,) = events
     assert isinstance(event, Advice)
@@ -205,7 +213,7 @@ def test_weights_that_are_loaded_are_not_decoded_again() -> None:
 def test_long_words_are_kept_in_part_and_shown_in_a_smaller_part() -> None:
     spec = spec_of("Raising", where="step", what="ValueError('x' * 3000000)")
     with pytest.raises(EpisodeError) as caught:
-        collect(InProcessEnvRunnerGroup(spec), TASKS, WEIGHTS)
+        collect(InProcessEnvRunnerGroup(spec), TASKS, NARROW_WEIGHTS)
     assert 60_000 < len(caught.value.message) < 65_000
     event = events.EpisodeFailed(0, caught.value.message)
     assert len(event.record()["why"]) > 60_000

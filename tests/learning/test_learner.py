@@ -203,6 +203,21 @@ def test_weights_that_overflow_are_noticed() -> None:
     here.update(make_batch([30, 20]))
     with pytest.raises(DivergenceError, match="is not finite in iteration 2"):
         here.update(make_batch([30, 20], seed=1))
+    with pytest.raises(DivergenceError, match="is not finite in iteration 1"):
+        learner(optimiser="sgd", lr=1e38, max_kl=0.05).update(make_batch([30, 20]))
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e6])
+def test_normalised_returns_of_any_size_are_learnt_from_and_equal_ones_are_not(size: float) -> None:
+    here = learner(normalise_returns="running", baseline="batch")
+    for seed in range(3):
+        batch = make_batch([30, 20], seed=seed)
+        returns = (batch.returns * size).astype(np.float32)
+        gradient = here.update(dataclasses.replace(batch, returns=returns))
+        assert not gradient.is_noise
+        assert gradient.return_variance == pytest.approx(returns.astype(float).var())
+    equal = np.full(batch.num_steps, size, np.float32)
+    assert here.update(dataclasses.replace(batch, returns=equal)).is_noise
 
 
 def lagged_batch(differences: list[float], here: Learner, seed: int = 0) -> EpisodeBatch:

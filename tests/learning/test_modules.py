@@ -1,5 +1,7 @@
 """Torch modules as policies: the same gradient as our own layers, and what is refused."""
 
+import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from distpg.config.train_config import TrainConfig
-from distpg.core.policies import PolicySpec
+from distpg.core.policies import PolicySpec, weights_digest
 from distpg.errors import ConfigError
 from distpg.learning.cnn import image_policy
 from distpg.learning.learner import Learner
@@ -79,6 +81,50 @@ class Random(torch.nn.Module):
         return rows[:, :2] + torch.rand(2)
 
 
+class Changed(torch.nn.Module):
+    """Of layers' outputs what a function makes of them."""
+
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.inner, self._change = torch.nn.Linear(3, 2), change
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        rows *= 0.5  # which is no fault: it is a copy
+        return self._change(self.inner(rows))
+
+
+class Same(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, :2]
+
+
+def frozen(observation_space: Any, action_space: Any) -> torch.nn.Module:
+    module = layers(observation_space, action_space)
+    module[0].requires_grad_(False)
+    return module
+
+
+def from_other_generators(observation_space: Any, action_space: Any) -> torch.nn.Module:
+    module = layers(observation_space, action_space)
+    with torch.no_grad():
+        module[0].bias += torch.tensor([random.random(), *np.random.rand(7)])
+    return module
+
+
+def test_factories_may_draw_from_other_generators_and_meet_other_settings() -> None:
+    config = TrainConfig(policy=f"{HERE}:from_other_generators", normalise_observations="none")
+    spec = policy_spec(config, plain_env(3, 2))
+    before = random.getstate()
+    first = weights_digest(module_weights(spec, 5))
+    assert random.getstate() == before
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert weights_digest(module_weights(spec, 5)) == first
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weights_digest(module_weights(spec, 6)) != first
+
+
 def double(observation_space: Any, action_space: Any) -> torch.nn.Module:
     return layers(observation_space, action_space).double()
 
@@ -89,6 +135,12 @@ WRONG: list[tuple[Callable[..., Any], str, str]] = [
     (lambda *spaces: Counts(), "gives a row other outputs", "of one row"),
     (lambda *spaces: Random(), "is random in evaluation mode", "drawn from what it gives"),
     (double, "not float32", "module.float()"),
+    (frozen, "has parameters that are not to be learnt", "in buffers"),
+    (lambda *spaces: Same(), "has no parameters", "nothing to learn"),
+    (lambda *spaces: sys.exit(3), "makes no policy: SystemExit", "module:factory"),
+    (lambda *spaces: Changed(lambda rows: rows.double()), "gives torch.float64", "float32"),
+    (lambda *spaces: Changed(torch.Tensor.detach), "gives what no gradient comes from", "detach"),
+    (lambda *spaces: Changed(lambda rows: rows / 0), "not finite", "divisions by 0"),
     (lambda *spaces: torch.nn.Linear(3, 5), "gives torch.Size([4, 5]) for 4 rows", "float32[B, 2]"),
     (lambda *spaces: torch.nn.Linear(9, 2), "fails: RuntimeError", "observation shape"),
     (lambda *spaces: 1 / 0, "makes no policy: ZeroDivisionError", "module:factory"),
@@ -103,6 +155,12 @@ def test_what_is_refused(factory: Callable[..., Any], message: str, hint: str) -
         policy_spec(config, plain_env(3, 2))
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_shapes_may_come_from_the_first_rows() -> None:
+    config = TrainConfig(policy=lambda *spaces: torch.nn.LazyLinear(2), normalise_observations="none")
+    shapes = policy_spec(config, plain_env(3, 2)).weight_shapes
+    assert shapes == {"module.weight": (2, 3), "module.bias": (2,)}
 
 
 def test_weights_are_loaded_to_the_last_or_not_at_all() -> None:

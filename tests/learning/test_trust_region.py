@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from distpg.config.train_config import TrainConfig
@@ -28,8 +29,15 @@ def test_a_short_step_is_left_as_it_is() -> None:
 
 def test_where_no_step_is_short_enough_none_is_taken() -> None:
     before, weights = torch.tensor([1.0]), torch.tensor([2.0])
-    assert shorten_step(weights, before, 0.01, lambda: math.inf) == 0
+    assert shorten_step(weights, before, 0.01, lambda: 1.0) == 0
     assert weights.tolist() == before.tolist()
+
+
+@pytest.mark.parametrize("divergence", [math.inf, math.nan])
+def test_a_divergence_that_is_none_is_for_the_caller_to_say(divergence: float) -> None:
+    before, weights = torch.tensor([1.0]), torch.tensor([2.0])
+    assert not math.isfinite(shorten_step(weights, before, 0.01, lambda: divergence))
+    assert weights.tolist() == [2.0]
 
 
 def test_an_update_changes_the_policy_by_no_more_than_is_allowed() -> None:

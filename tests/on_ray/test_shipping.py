@@ -55,6 +55,12 @@ def test_the_working_directory_is_shipped_with_the_module(work: Path) -> None:
         assert shipment.advice() == []
 
 
+def test_so_it_is_with_the_modules_of_wrappers_and_policies(work: Path) -> None:
+    (work / "here.py").touch()
+    assert shipment_of("CartPole-v1", "elsewhere:wrap", "python:here:policy") == Shipment(str(work))
+    assert shipment_of("CartPole-v1", "here:wrap", "mlp") == Shipment(str(work))
+
+
 @pytest.mark.parametrize("home", ["work", "work/below"])
 def test_a_home_stays_where_it_is(home: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work / "here.py").touch()

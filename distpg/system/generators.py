@@ -20,9 +20,8 @@ def generators_kept() -> Iterator[None]:
         np.random.set_state(numpys)
 
 
-def seed_generators(seed: int, episode: int = MAX_EPISODE, is_evaluation: bool = False) -> None:
+def seed_generators(seed: int, episode: int = MAX_EPISODE, stream: Stream = Stream.GLOBALS) -> None:
     """Seed both, as an episode's own numbers say; by default for what is made before any episode."""
-    stream = Stream.EVALUATION_GLOBALS if is_evaluation else Stream.GLOBALS
     pythons, numpys = words(seed, stream, [episode], 0, 2)[0].tolist()
     random.seed(pythons)
     np.random.seed(numpys)
