@@ -1,20 +1,18 @@
 """Policies that are torch modules: made from a seed, and differentiated a few rows at a time."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from distpg.config.given import Given, is_of_a_program
 from distpg.core.arithmetic import float_sum
-from distpg.core.policies import MODULE, PolicySpec, Weights, not_learnt
+from distpg.core.policies import MODULE, PolicySpec, Weights
 from distpg.core.seeding import Stream, words
 from distpg.errors import ConfigError, in_words
-from distpg.learning.network import Inputs, Loss, Shapes, Sums, views
+from distpg.learning.network import Differentiable, Inputs, Loss, Sums
 from distpg.learning.settings import own_settings
 from distpg.system.generators import generators_kept, seed_generators
 from distpg.system.named import named
@@ -134,34 +132,17 @@ def check_module(spec: PolicySpec, module: torch.nn.Module) -> None:
         raise refuse("gives what no gradient comes from", "Do without no_grad and detach in forward.")
 
 
-class ModuleNetwork:
+class ModuleNetwork(Differentiable):
     """A module's parameters as one flat array, and the gradient of a loss by them: as :class:`Network`."""
 
     def __init__(self, spec: PolicySpec, weights: Weights, seed: int) -> None:
-        self.shapes: Shapes = {name: array.shape for name, array in weights.items() if not not_learnt(name)}
-        self.flat = torch.cat([torch.tensor(weights[name]).flatten() for name in self.shapes])
-        self._weights = views(self.flat, self.shapes)
+        super().__init__(weights)
         self._module = new_module(spec, seed)
         self._shape = spec.observation_shape
         for name, parameter in self._module.named_parameters():
             parameter.data = self._weights[MODULE + name]
         self._free = [one for name, one in self._weights.items() if not name.startswith(MODULE)]
         self._rows = max(1, min(2048, _CHUNK // spec.observation_size))
-
-    @property
-    def weights(self) -> Weights:
-        """A copy of the weights, float32."""
-        return {name: tensor.detach().numpy().copy() for name, tensor in self._weights.items()}
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all weights are."""
-        return bool(np.isfinite(self.flat.numpy()).all())
-
-    def restore(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Overwrite the weights with arrays of the same names."""
-        for name, tensor in self._weights.items():
-            tensor.copy_(torch.tensor(weights[name]))
 
     def differentiate(self, num_rows: int, inputs: Inputs, loss: Loss) -> tuple[Tensor, Sums]:
         """As :meth:`Network.differentiate`; chunks are added in their order, in float64."""

@@ -2,9 +2,9 @@
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,29 +24,36 @@ Loss = Callable[[Tensor, slice], tuple[Tensor | None, Sums]]
 where it is not wanted; and numbers that are added up over all rows."""
 
 
-class Differentiable(Protocol):
-    """Weights that are parts of ``flat``, and a function of rows that is differentiated by them."""
+class Differentiable(ABC):
+    """Weights that are views of ``flat``, float32, in the order of ``shapes``, and a function of rows.
 
-    shapes: Shapes
-    flat: Tensor
+    Those that normalise observations are not learnt, and left out.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        learnt = {name: array for name, array in weights.items() if not not_learnt(name)}
+        self.shapes: Shapes = {name: array.shape for name, array in learnt.items()}
+        self.flat = torch.cat([torch.tensor(array).flatten() for array in learnt.values()])
+        self._weights = views(self.flat, self.shapes)
 
     @property
     def weights(self) -> Weights:
         """A copy of the weights, float32."""
-        ...
+        return {name: tensor.numpy().copy() for name, tensor in self._weights.items()}
 
     @property
     def is_finite(self) -> bool:
         """Whether all weights are."""
-        ...
+        return bool(np.isfinite(self.flat.numpy()).all())
 
     def restore(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Overwrite the weights with arrays of the same names."""
-        ...
+        for name, tensor in self._weights.items():
+            tensor.copy_(torch.tensor(weights[name]))
 
+    @abstractmethod
     def differentiate(self, num_rows: int, inputs: Inputs, loss: Loss) -> tuple[Tensor, Sums]:
         """As :meth:`Network.differentiate`."""
-        ...
 
 
 def rows_per_chunk(layer_sizes: Iterable[int]) -> int:
@@ -64,7 +71,7 @@ def views(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
-class Network:
+class Network(Differentiable):
     """Linear layers with ReLU between them: the function that ``policies.preferences`` is for runners.
 
     Each chunk of rows is computed on one thread and the chunks' gradients are added in their order, in
@@ -74,34 +81,16 @@ class Network:
     """
 
     def __init__(self, weights: Weights, num_threads: int = 1) -> None:
-        learnt = {name: array for name, array in weights.items() if not not_learnt(name)}
-        self.shapes: Shapes = {name: array.shape for name, array in learnt.items()}
-        self.flat = torch.cat([torch.tensor(array).flatten() for array in learnt.values()])
-        self._weights = views(self.flat, self.shapes)
+        super().__init__(weights)
         self._total = torch.empty_like(self.flat, dtype=torch.float64)
         self._workspaces = [_Workspace(self._weights) for _ in range(num_threads)]
         self._pool = ThreadPoolExecutor(num_threads, "learner") if num_threads > 1 else None
-
-    @property
-    def weights(self) -> Weights:
-        """A copy of the weights, float32."""
-        return {name: tensor.numpy().copy() for name, tensor in self._weights.items()}
 
     @property
     def last_layer(self) -> tuple[Tensor, Tensor]:
         """The last layer's weights float32[outputs, inputs] and biases float32[outputs] themselves."""
         last = num_layers(self._weights) - 1
         return self._weights[f"layers.{last}.weight"], self._weights[f"layers.{last}.bias"]
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all weights are."""
-        return bool(np.isfinite(self.flat.numpy()).all())
-
-    def restore(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Overwrite the weights with arrays of the same names."""
-        for name, tensor in self._weights.items():
-            tensor.copy_(torch.tensor(weights[name]))
 
     def differentiate(self, num_rows: int, inputs: Inputs, loss: Loss) -> tuple[Tensor, Sums]:
         """The gradient of a loss that is a sum over rows, and the sums of its other numbers.
