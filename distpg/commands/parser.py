@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from distpg.config.given import name_of
+from distpg.config.given import in_json
 from distpg.config.option_types import (
     Option,
     check_option,
@@ -185,13 +185,9 @@ def _metavar(expected: Any) -> str:
 
 
 def _written(value: object) -> str:
-    return (
-        json.dumps(value, default=name_of)
-        if isinstance(value, dict)
-        else "none"
-        if value is None
-        else str(value)
-    )
+    if isinstance(value, dict):
+        return json.dumps(in_json(value))
+    return "none" if value is None else str(value)
 
 
 def _unknown(token: str, known: list[str]) -> ConfigError:

@@ -83,7 +83,7 @@ def config_from_mapping(values: Mapping[str, Any], base: TrainConfig | None, sou
 
 def _is_plain(value: object) -> bool:
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return False
     return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,12 +35,17 @@ class Given(str):
 
 
 def _content(value: Any) -> str:
-    """What tells a number or an array from others of its type: another one is another configuration."""
+    """What tells plain values and arrays from others of their type: another is another configuration."""
     if isinstance(value, numbers.Number):
         return f"({value!s})"
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         digest = hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes())
         return f"({digest.hexdigest()[:16]})"
+    if isinstance(value, bytes):
+        return f"({hashlib.sha256(value).hexdigest()[:16]})"
+    if isinstance(value, (tuple, set, frozenset)):
+        items = [json.dumps(in_json(item)) for item in value]
+        return f"({', '.join(items if isinstance(value, tuple) else sorted(items))})"
     return ""
 
 
@@ -52,9 +59,15 @@ def is_of_a_program(value: object) -> bool:
     return isinstance(value, str) and value.startswith(PREFIX) and not isinstance(value, Given)
 
 
-def name_of(value: Any) -> Any:
-    """For JSON: the name of a value that it cannot hold."""
-    return str(Given(value))
+def in_json(value: Any) -> Any:
+    """A value as strict JSON holds it and gives it back; what it cannot hold, under its name."""
+    if isinstance(value, dict):
+        return {key: in_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [in_json(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else str(Given(value))
 
 
 def missing(values: Any) -> list[str]:

@@ -142,7 +142,9 @@ def read_word(word: str, expected: Any) -> Any:
         return word
     try:
         if origin is dict:
-            return json.loads(word)
+            value = json.loads(word)
+            json.dumps(value, allow_nan=False)  # ValueError: NaN, or 1e400, which Python reads as infinite
+            return value
         return expected(word) if expected in (int, float) else word
     except (ValueError, RecursionError):  # RecursionError: JSON that is nested too deeply
         return word
@@ -160,7 +162,7 @@ def check_option(name: str, value: object, option: Option, hint: str = OPTIONS_H
 
 
 def is_a(value: object, expected: Any) -> bool:
-    """Whether a value is of a type: finite if a number, one line if a text, strict JSON if a dict."""
+    """Whether a value is of a type: finite if a number, one line if a text, of texts if a dict."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         return any(is_a(value, argument) for argument in arguments)
@@ -169,7 +171,7 @@ def is_a(value: object, expected: Any) -> bool:
     if origin is tuple:
         return isinstance(value, (tuple, list)) and all(is_a(item, arguments[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and _is_json(value)
+        return isinstance(value, dict) and _has_names(value)
     if origin is Callable:
         return callable(value)
     if expected is float:
@@ -189,15 +191,13 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _is_json(value: object, depth: int = 0) -> bool:
-    """Whether strict JSON can hold a value, or the name of one of Python's own, and gives it back."""
+def _has_names(value: object, depth: int = 0) -> bool:
+    """Whether all keys are texts, to any depth, and no structure contains itself."""
     if depth > _MAX_DEPTH:
         return False
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item, depth + 1) for key, item in value.items())
-    if isinstance(value, list):
-        return all(_is_json(item, depth + 1) for item in value)
-    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, (tuple, bytes, set))
+        return all(isinstance(key, str) and _has_names(item, depth + 1) for key, item in value.items())
+    return not isinstance(value, (list, tuple)) or all(_has_names(item, depth + 1) for item in value)
 
 
 def describe_type(expected: Any) -> str:
@@ -212,6 +212,6 @@ def describe_type(expected: Any) -> str:
     if origin is tuple:
         return "a list of " + ("whole numbers" if arguments[0] is int else describe_type(arguments[0]))
     if origin is dict:
-        return "a JSON object, in a shell '{\"name\": 1}'; in Python lists instead of tuples and sets"
+        return "a JSON object, in a shell '{\"name\": 1}'"
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     return names.get(expected, "none")

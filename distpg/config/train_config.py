@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
-from distpg.config.given import given, name_of
+from distpg.config.given import given, in_json
 from distpg.config.option_types import (
     FREE,
     LIMIT,
@@ -192,6 +192,16 @@ class TrainConfig:
                 "--gae-lambda needs --baseline value and --returns to-go",
                 "Give them, or leave --gae-lambda out.",
             )
+        if self.value_minibatch_size is not None and self.baseline != "value":
+            raise ConfigError(
+                "--value-minibatch-size needs --baseline value",
+                "Give it, or leave --value-minibatch-size out.",
+            )
+        if self.entropy_schedule == "linear" and self.entropy_coef == 0:
+            raise ConfigError(
+                "--entropy-schedule linear needs an --entropy-coef, from which it decays",
+                "Give it, or leave --entropy-schedule out.",
+            )
         if self.discount_weighting and self.returns == "total":
             raise ConfigError(
                 "--discount-weighting with --returns total would discount twice",
@@ -260,13 +270,14 @@ def check_resumable(before: TrainConfig, now: TrainConfig) -> None:
 
 def _named(value: Any) -> Any:
     """A value with names for what only a program has, as files hold it."""
-    return json.loads(json.dumps(value, default=name_of)) if isinstance(value, dict) else value
+    return in_json(value) if isinstance(value, dict) else value
 
 
 def config_to_json(config: TrainConfig) -> str:
     """Strict JSON of every option but the run directory, which is where the file lies."""
     values = {option.name: getattr(config, option.name) for option in fields(config)}
-    return json.dumps(values | {"run_dir": None}, indent=2, allow_nan=False, default=name_of) + "\n"
+    values |= {"run_dir": None, "env_kwargs": in_json(config.env_kwargs)}
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def automatic_episodes_per_task(episodes_per_iteration: int) -> int:

@@ -39,6 +39,11 @@ Distribution = Literal["categorical", "normal", "tanh-normal"]
 Normalisation = Literal["none", "bounds", "running"]
 
 
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    """Whether observations of it are pictures, with channels first or last or without, of 3 x 3 or more."""
+    return len(shape) in (2, 3) and sorted(shape)[-2] >= 3
+
+
 @dataclass(frozen=True)
 class PolicySpec:
     """Shape of a policy: everything but its weights.

@@ -194,11 +194,6 @@ def _whole_numbers(observation: Any) -> NDArray[np.uint8]:
     return small
 
 
-def is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Whether observations of it are pictures, with channels first or last or without, of 3 x 3 or more."""
-    return len(shape) in (2, 3) and sorted(shape)[-2] >= 3
-
-
 def actions_of(env_id: str, space: Space) -> Actions:
     """What a policy for this space chooses (EnvironmentIdError: nothing that a policy here can)."""
     found = _actions_of(space)

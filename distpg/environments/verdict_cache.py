@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from distpg.config.given import name_of
+from distpg.config.given import in_json
 from distpg.environments.making import EnvSpec, callable_of, factory_of
 from distpg.system.user_cache import cache_directory
 
@@ -28,8 +28,7 @@ def verdict_key(spec: EnvSpec, kind: type[Any]) -> Key:
     return {
         "check": _VERSION,
         "env_id": spec.env_id,
-        # As JSON gives it back: a tuple is a list.
-        "env_kwargs": json.loads(json.dumps(spec.env_kwargs, default=name_of)),
+        "env_kwargs": in_json(spec.env_kwargs),
         "max_episode_steps": spec.max_episode_steps,
         "wrappers": list(spec.wrappers),
         "source": None if spec.is_of_this_program else _source_digest(kind, spec),

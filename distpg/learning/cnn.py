@@ -6,6 +6,8 @@ import gymnasium
 import numpy as np
 import torch
 
+from distpg.core.policies import is_image_shape
+
 # The smaller side from which the filters of 2015 fit.
 _LARGE = 36
 
@@ -36,7 +38,7 @@ def image_policy(
         ValueError: Observations are no images, of two or three dimensions.
     """
     shape = observation_space.shape
-    if len(shape) not in (2, 3) or min(sorted(shape)[-2:]) < 3:
+    if not is_image_shape(shape):
         raise ValueError(f"observations of shape {shape} are no images")
     nn, first = torch.nn, _Images(shape)
     channels = first(torch.zeros(1, *shape)).shape[1]

@@ -84,7 +84,7 @@ def evaluate(
     path, video = Path(run).absolute(), None if video is None else video.absolute()
     prepared = prepared_run(path, of_program, may_differ=True)
     found = find_checkpoint(path, checkpoint)
-    config, weights = prepared.config, found.learner.weights
+    weights = found.learner.weights
     if (shapes := {name: array.shape for name, array in weights.items()}) != prepared.policy.weight_shapes:
         raise ConfigError(
             f"the policy of {run} is for other observations or actions: its weights are {shapes}, not "
@@ -94,8 +94,6 @@ def evaluate(
     if num_env_runners > 0:
         returns, lengths = _on_runners(prepared, weights, num_episodes, greedy, num_env_runners)
         num_episodes = min(num_episodes, 0 if video is None else 1)
-    if config.env_reuse == "seeded":
-        episodes_at_once = 1
     video_fault: DistpgError | None = None
     if num_episodes > 0:
         here = _here(prepared, weights, num_episodes, greedy, episodes_at_once, video)

@@ -52,6 +52,9 @@ class Policy:
 
         Args:
             mask: bool[number of actions], those that are legal; default: all, or as the observation says.
+
+        Raises:
+            ValueError: No action is legal, or none of a part of it.
         """
         outputs = self.outputs(observation)
         if not self.spec.is_categorical:
@@ -62,6 +65,8 @@ class Policy:
         if mask is not None:
             outputs = np.where(flat_mask(mask), outputs, -np.inf)
         parts = np.split(outputs, np.cumsum(self.spec.action_sizes)[:-1])
+        if any(np.isneginf(part).all() for part in parts):
+            raise ValueError("the mask leaves no legal action")
         return self.env.actions.decode(np.array([[part.argmax() for part in parts]]))[0]
 
 

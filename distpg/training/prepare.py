@@ -11,7 +11,7 @@ import numpy as np
 
 from distpg.config.train_config import TrainConfig, deciding_options, resolve_config
 from distpg.core.events import Advice, EnvNotChecked, Event, NotReproducible
-from distpg.core.policies import Distribution, Normalisation, PolicySpec
+from distpg.core.policies import Distribution, Normalisation, PolicySpec, is_image_shape
 from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.envs import EnvInfo
 from distpg.environments.making import env_spec
@@ -23,7 +23,7 @@ from distpg.environments.reproducibility import (
     kept_verdict,
     known_verdict,
 )
-from distpg.environments.spaces import Observations, is_image_shape
+from distpg.environments.spaces import Observations
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config

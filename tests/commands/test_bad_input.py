@@ -255,6 +255,12 @@ LINES = [
     (["train", "--discount-weighting", "--returns", "total"], "discount twice", "--returns to-go"),
     (["train", "--lr-schedule", "linear"], "go together", "both"),
     (["train", "--lr-decay-env-steps", "5"], "go together", "both"),
+    (
+        ["train", "--entropy-schedule", "linear", "--entropy-decay-env-steps", "5"],
+        "needs an --entropy-coef",
+        "Give it",
+    ),
+    (["train", "--value-minibatch-size", "64"], "needs --baseline value", "Give it"),
     (["train", "--num-env-runners", "0", "--address", "auto"], "--address has no meaning", "Leave"),
     (["train", "--num-env-runners", "2", "--min-env-runners", "3"], "--min-env-runners", "Lower"),
     (["resume"], "needs a run directory", "Example"),

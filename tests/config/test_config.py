@@ -7,7 +7,7 @@ import pytest
 
 import distpg
 from distpg.config.files import config_from_mapping, load_config_file, preset
-from distpg.config.given import missing, name_of
+from distpg.config.given import in_json, missing
 from distpg.config.train_config import (
     TrainConfig,
     automatic_episodes_per_task,
@@ -134,9 +134,9 @@ def test_files_from_before_an_option_was_there_keep_what_runs_did_then(tmp_path:
 
 
 def test_values_of_a_program_are_asked_for_wherever_they_are() -> None:
-    value = {"a": [1, {"f": name_of(np.int64(3))}], "b": "python", "c": ("python:m:f",)}
+    value = {"a": [1, {"f": in_json(np.int64(3))}], "b": "python", "c": ("python:m:f",)}
     assert missing(value) == ["python:numpy:int64(3)", "python:m:f"]
-    assert name_of(np.int64(3)) != name_of(np.int64(4))
+    assert in_json(np.int64(3)) != in_json(np.int64(4))
 
 
 def test_presets_are_what_they_were_before_the_defaults_changed() -> None:

@@ -104,6 +104,23 @@ def test_what_is_of_a_program_has_a_name_in_files() -> None:
     assert config.env_id.value is Guess
 
 
+def test_what_json_would_not_give_back_is_named_by_what_it_is() -> None:
+    given = {"a": (84, 84), "b": [{"x", 1}], "c": b"", "d": {"e": float("inf")}, "f": ((1, None), "x")}
+    config = TrainConfig(env_kwargs=given)
+    assert config.env_kwargs == given, "environments get the values"
+    assert json.loads(config_to_json(config))["env_kwargs"] == {
+        "a": "python:builtins:tuple(84, 84)",
+        "b": ['python:builtins:set("x", 1)'],
+        "c": "python:builtins:bytes(e3b0c44298fc1c14)",
+        "d": {"e": "python:builtins:float(inf)"},
+        "f": 'python:builtins:tuple("python:builtins:tuple(1, null)", "x")',
+    }
+    endless: list[Any] = []
+    endless.append((endless,))
+    with pytest.raises(ConfigError, match="--env-kwargs cannot be"):
+        TrainConfig(env_kwargs={"a": endless})
+
+
 def test_a_run_goes_on_with_what_the_program_had(in_tmp_path: Path) -> None:
     config = TrainConfig(
         env_id=Guess, num_env_runners=0, max_iterations=2, env_reuse="always", run_dir="run", stop_return=None
@@ -115,7 +132,11 @@ def test_a_run_goes_on_with_what_the_program_had(in_tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has another env_id"):
         evaluate("run", 2, env_id=Masked)
     assert distpg.resume("run", env_id=Guess, max_iterations=3).iterations == 3
-    assert distpg.load_policy("run", env_id=Guess).act(np.int64(1)) in range(3)
+    policy = distpg.load_policy("run", env_id=Guess)
+    assert policy.act(np.int64(1)) in range(3)
+    assert policy.act(np.int64(1), [False, True, False]) == 1
+    with pytest.raises(ValueError, match="no legal action"):
+        policy.act(np.int64(1), [False] * 3)
 
 
 def test_evaluation_in_another_form(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
