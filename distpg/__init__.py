@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distpg.core.episodes import EpisodeBatch as EpisodeBatch
     from distpg.core.policies import Weights as Weights
     from distpg.core.policies import weights_digest as weights_digest
+    from distpg.environments.compiled import CompiledEnvironment as CompiledEnvironment
     from distpg.runs.results import Result as Result
     from distpg.training.evaluation import evaluate as evaluate
     from distpg.training.policy import Policy as Policy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distpg.training.trainer import train as train
 
 _PUBLIC = {
+    "CompiledEnvironment": "distpg.environments.compiled",
     "EpisodeBatch": "distpg.core.episodes",
     "Policy": "distpg.training.policy",
     "Result": "distpg.runs.results",
@@ -41,6 +43,7 @@ _PUBLIC = {
     "weights_digest": "distpg.core.policies",
 }
 __all__ = [
+    "CompiledEnvironment",
     "EpisodeBatch",
     "Policy",
     "Result",

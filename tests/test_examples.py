@@ -48,6 +48,7 @@ def test_a_learner_of_ones_own_solves_cartpole(
     [
         ["--env-id", "examples.slow_simulator:Tank", "--env-kwargs", '{"step_ms": 0}'],
         ["--env-id", "examples.factory:lake", "--env-kwargs", '{"size": 3}'],
+        ["--env-id", "examples.compiled_environment:ROCKET"],
         ["--env-id", "Acrobot-v1", "--policy", "examples.own_policy:residual", "--max-episode-steps", "50"],
     ],
     ids=lambda options: options[1],

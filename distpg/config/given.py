@@ -46,7 +46,8 @@ def _content(value: Any) -> str:
     if isinstance(value, (tuple, set, frozenset)):
         items = [json.dumps(in_json(item)) for item in value]
         return f"({', '.join(items if isinstance(value, tuple) else sorted(items))})"
-    return ""
+    key = getattr(value, "key", None)  # as compiled environments have one
+    return f"({key[:16]})" if isinstance(key, str) else ""
 
 
 def given(value: Any) -> Any:

@@ -116,8 +116,8 @@ class TrainConfig:
     """Parts of a Dict observation that the policy does not see"""
     normalise_observations: Literal["auto", "none", "bounds", "running"] = "auto"
     """Observation normalisation: by the space's bounds, or by the running mean and deviation"""
-    sampler: Literal["auto", "gymnasium"] = "auto"
-    """How a runner plays episodes"""
+    sampler: Literal["auto", "gymnasium", "compiled"] = "auto"
+    """How a runner plays episodes; auto: compiled where environment and policy are made for it"""
     evaluate_every: Annotated[int, _NATURAL] = 0
     """Iterations between evaluations of the greedy policy, by which the best checkpoint is known; 0: none"""
     evaluation_episodes: Annotated[int, _LENGTH] = 20

@@ -85,6 +85,22 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
     return EpisodeBatch(**joined, weights_seq_no=first.weights_seq_no)
 
 
+def episodes_of(batch: EpisodeBatch, first: int, count: int) -> EpisodeBatch:
+    """Episodes of a batch as a batch of their own, without a copy; ``first`` is an index, from 0."""
+    start = int(batch.lengths[:first].sum())
+    steps, episodes = (
+        slice(start, start + int(batch.lengths[first : first + count].sum())),
+        slice(first, first + count),
+    )
+    of_episodes = ("lengths", "episode_ids", "episode_returns", "terminated", "final_observations")
+    arrays = {
+        # A batch of an evaluation has no steps.
+        name: array[episodes if name in of_episodes else steps]
+        for name, array in batch.arrays.items()
+    }
+    return EpisodeBatch(**arrays, weights_seq_no=batch.weights_seq_no)
+
+
 def batch_digest(batch: EpisodeBatch) -> str:
     """First 16 hex digits of SHA-256 over all arrays of a batch: two answers to one task must agree in it."""
     digest = hashlib.sha256()

@@ -210,6 +210,13 @@ class RunFinishedAlready(Event):
 
 
 @dataclass(frozen=True)
+class Compiling(Event):
+    """What plays the episodes is compiled, which takes some 15 seconds, and kept for the next start."""
+
+    env_id: str
+
+
+@dataclass(frozen=True)
 class Advice(Event, kind="warning"):
     """Something works, but could do better."""
 

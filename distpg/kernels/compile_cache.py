@@ -21,27 +21,35 @@ def do_without_cache() -> None:
 
 
 @functools.cache
-def compile_cache() -> Path | None:
+def compile_cache(key: str = "") -> Path | None:
     """This process's directory of compiled code, one for each state of the sources; None: there is no cache.
 
     Numba compiles a function anew when its own file has changed, but not when only the file of a function
     that it calls has.
+
+    Args:
+        key: Of all that decides what is compiled, beside the files of this package.
     """
     if not _wanted:
         return None
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(key.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     cache = usable_cache()
     return None if cache is None else private_directory(cache / "compiled" / digest.hexdigest()[:16])
 
 
-def njit(function: Callable[..., Any]) -> Any:
-    """The function compiled at its first call, or loaded from the cache."""
+def njit(function: Callable[..., Any], key: str | None = "") -> Any:
+    """The function compiled at its first call, or loaded from the cache; one that numba has already, as is.
+
+    ``key`` is as of :func:`compile_cache`; None where nobody can say what decides: then nothing is kept.
+    """
+    if hasattr(function, "py_func"):
+        return function
     import numba
 
     config: Any = numba.config  # its members are made from the environment when it is imported
-    cache, before = compile_cache(), config.CACHE_DIR
+    cache, before = None if key is None else compile_cache(key), config.CACHE_DIR
     # Read while the function is decorated: this cache, and no other.
     config.CACHE_DIR = str(cache or "")
     try:

@@ -5,9 +5,9 @@
 import numpy as np
 
 from distpg.kernels.compile_cache import njit
+from distpg.kernels.intrinsics import float_of_bits
 
 f32 = np.float32
-POWERS = np.ldexp(f32(1), np.arange(-126, 1)).astype(np.float32)
 
 
 @njit
@@ -25,7 +25,7 @@ def exp(x):
     y = y * x + f32(1.6666665459e-1)
     y = y * x + f32(5.0000001201e-1)
     y = y * (x * x) + x + f32(1.0)
-    return y * POWERS[np.int64(n) + 126]
+    return y * float_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
 @njit
@@ -75,3 +75,51 @@ def normal_quantile(p):
         above += f32(6.6579051150)
         below = (f32(0.012258202635) * r + f32(0.24197894225)) * r + f32(1.0)
     return above / below if q > f32(0.0) else -above / below
+
+
+@njit
+def sine_of_remainder(x):
+    """From -pi / 4 to pi / 4 (FreeBSD msun k_sin.c, Sun Microsystems 1993)."""
+    z = x * x
+    r = -2.50507602534068634195e-08 + z * 1.58969099521155010221e-10
+    r = 2.75573137070700676789e-06 + z * r
+    r = -1.98412698298579493134e-04 + z * r
+    r = 8.33333333332248946124e-03 + z * r
+    return x + x * z * (-1.66666666666666324348e-01 + z * r)
+
+
+@njit
+def cosine_of_remainder(x):
+    """From -pi / 4 to pi / 4 (FreeBSD msun k_cos.c, without its correction of the last bit)."""
+    z = x * x
+    r = 2.08757232129817482790e-09 + z * -1.13596475577881948265e-11
+    r = -2.75573143513906633035e-07 + z * r
+    r = 2.48015872894767294178e-05 + z * r
+    r = -1.38888888888741095749e-03 + z * r
+    r = 4.16666666666666019037e-02 + z * r
+    return 1.0 - (0.5 * z - z * z * r)
+
+
+@njit
+def sin_cos(x):
+    """Sine and cosine of a float64 below 1e5, within 1e-15 (reduction after Cody and Waite 1980)."""
+    n = np.floor(x * 6.36619772367581382433e-01 + 0.5)
+    y = x - n * 1.57079632673412561417e00  # exact: the constant has 33 bits
+    y = (y - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21
+    quadrant = np.int32(n)
+    sine, cosine = sine_of_remainder(y), cosine_of_remainder(y)
+    is_odd = (quadrant & 1) != 0
+    a, b = (cosine if is_odd else sine), (sine if is_odd else cosine)
+    return (-a if quadrant & 2 else a), (-b if (quadrant + 1) & 2 else b)
+
+
+@njit
+def sin(x):
+    """As :func:`sin_cos`."""
+    return sin_cos(x)[0]
+
+
+@njit
+def cos(x):
+    """As :func:`sin_cos`."""
+    return sin_cos(x)[1]

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from distpg.core.events import NotReproducible, OnEvent
-from distpg.core.policies import PolicySpec
 from distpg.on_ray.introduction import Introduction
 from distpg.sampling.fingerprint import numerics_digest
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.numerics import runner_environment, was_pinned_late
 from distpg.system.version import __version__
 
@@ -16,10 +16,10 @@ _DEAR_S = 5.0
 class Admission:
     """Compares runners, as they join, with this process and with the first of them."""
 
-    def __init__(self, policy: PolicySpec, is_reproducible: bool, on_event: OnEvent) -> None:
+    def __init__(self, spec: EnvRunnerSpec, is_reproducible: bool, on_event: OnEvent) -> None:
         self._is_reproducible = is_reproducible
         self._on_event = on_event
-        self._numerics = numerics_digest(policy)
+        self._numerics = numerics_digest(spec)
         # What environments should play; the trials of each runner.
         self._environment: str | None = None
         self._trials: dict[int, list[str]] = {}

@@ -80,7 +80,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._allow_mixed = allow_mixed
         self._room = room
         self._record = record
-        self._admission = Admission(spec.policy, is_reproducible, on_event)
+        self._admission = Admission(spec, is_reproducible, on_event)
         self._dispatcher = Dispatcher(rules)
         self._advise: Handle = self._dispatcher.handle
         if record is not None:

@@ -1,5 +1,6 @@
 """EnvRunner turns a task and weights into complete episodes with their returns."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distpg.core.episodes import EpisodeBatch, batch_digest
+from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate, episodes_of
 from distpg.core.policies import Weights
 from distpg.core.returns import discounted_returns
 from distpg.core.seeding import environment_seed
@@ -15,7 +16,7 @@ from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.sampling.failures import failure
-from distpg.sampling.gymnasium_sampler import GymnasiumSampler
+from distpg.sampling.new_sampler import new_sampler
 from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.sampling.sampler import PLAYS, Trajectories
 
@@ -37,9 +38,7 @@ class EnvRunner:
         self._spec = spec
         if not spec.compile_cache:
             do_without_cache()
-        self._sampler = GymnasiumSampler(
-            spec.env, spec.policy, spec.seed, env_reuse=spec.env_reuse, log_probs=spec.log_probs
-        )
+        self._sampler = new_sampler(spec)
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
         """The task's episodes with their returns; raises EpisodeError where the environment fails."""
@@ -67,9 +66,11 @@ class EnvRunner:
         played = self._sampler.sample(first, count, play=PLAYS[task.plays], keeps_steps=is_training)
         if not is_training:
             return _of_evaluation(task, played)
-        returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
-        with np.errstate(over="ignore"):
-            returns32 = returns.astype(np.float32)
+        returns32 = played.returns
+        if returns32 is None:
+            returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
+            with np.errstate(over="ignore"):
+                returns32 = returns.astype(np.float32)
         ids = _episode_ids(task)
         if not (finite := np.isfinite(returns32)).all():
             episode = int(np.repeat(ids, played.lengths)[~finite][0])
@@ -95,17 +96,34 @@ class EnvRunner:
             rewards=played.rewards.astype(np.float32) if self._spec.rewards else None,
         )
 
+    def play_joined(self, tasks: Sequence[Task]) -> EpisodeBatch:
+        """The episodes of several tasks, each as it is played by itself, in one batch."""
+        first, last = tasks[0], tasks[-1]
+        end = last.first_episode + last.num_episodes
+        is_run = sum(task.num_episodes for task in tasks) == end - first.first_episode
+        if self._spec.sampler == "compiled" and is_run and first[2:] == last[2:]:  # all side by side
+            return self.play(first._replace(num_episodes=end - first.first_episode))
+        return concatenate([self.play(task) for task in tasks])
+
     def answer(self, tasks: Sequence[Task]) -> Answer:
         """Play several tasks in one call. An episode that fails fails its own task only."""
         start, steps = time.perf_counter(), self.steps
         outcomes: list[EpisodeBatch | EpisodeError] = []
-        for task in tasks:
-            try:
-                outcomes.append(self.play(task))
-            except EpisodeError as error:
-                outcomes.append(error)
+        try:
+            ends = itertools.accumulate(task.num_episodes for task in tasks)
+            whole = self.play_joined(tasks)
+            for task, end in zip(tasks, ends, strict=True):
+                outcomes.append(episodes_of(whole, end - task.num_episodes, task.num_episodes))
+        except EpisodeError:
+            outcomes = [self._outcome(task) for task in tasks]
         digests = tuple(batch_digest(o) if isinstance(o, EpisodeBatch) else None for o in outcomes)
         return Answer(outcomes, digests, time.perf_counter() - start, self.steps - steps)
+
+    def _outcome(self, task: Task) -> EpisodeBatch | EpisodeError:
+        try:
+            return self.play(task)
+        except EpisodeError as error:
+            return error
 
     @property
     def steps(self) -> int:

@@ -3,15 +3,19 @@
 import contextlib
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from distpg.core.policies import PolicySpec
+from distpg.core.episodes import batch_digest
+from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import Stream, uniform, words
+from distpg.core.tasks import Task
 from distpg.environments.envs import close_env, make_env
 from distpg.environments.trace import play
 from distpg.sampling.compiled_policy import Steps
+from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.module_policy import first_weights, new_policy
 from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.generators import generators_kept, seed_generators
@@ -24,7 +28,8 @@ class Fingerprint(NamedTuple):
     """Of a process: two that differ need not play the same episodes."""
 
     numerics: str
-    """Digest of the policy's choices and their log-probabilities for fixed inputs."""
+    """Digest of the policy's choices and their log-probabilities for fixed inputs; of the compiled sampler of
+    episodes that it plays."""
     environment: str
     """Of the trial steps under fixed actions; of what is no function of seed and actions another."""
 
@@ -32,18 +37,36 @@ class Fingerprint(NamedTuple):
 def fingerprint(spec: EnvRunnerSpec, on_step: Callable[[], None] = lambda: None) -> Fingerprint:
     """The fingerprint of this process for such runners; raises EnvironmentIdError as :func:`make_env`."""
     # Else what draws from them would seem to repeat itself here, and be another's elsewhere.
+    if spec.sampler == "compiled":  # the environment is part of the arithmetic
+        return Fingerprint(numerics_digest(spec, on_step), "compiled")
     kept = generators_kept() if spec.env_reuse == "seeded" else contextlib.nullcontext()
     with kept:
-        return Fingerprint(numerics_digest(spec.policy), _environment_digest(spec, on_step))
+        return Fingerprint(numerics_digest(spec), _environment_digest(spec, on_step))
 
 
-def numerics_digest(policy: PolicySpec) -> str:
-    """As in :class:`Fingerprint`."""
-    player = new_policy(policy, _SEED)
+def _compiled_digest(spec: EnvRunnerSpec, on_step: Callable[[], None]) -> str:
+    """Of a task's episodes, played as in training; with what it takes to compile that."""
+    batch = EnvRunner(replace(spec, seed=_SEED)).sample(Task(0, _ROWS, 0), _some_weights(spec.policy))
+    on_step()
+    return batch_digest(batch)
+
+
+def _some_weights(policy: PolicySpec) -> Weights:
     weights = first_weights(policy, _SEED)
     if policy.normalisation == "running":  # nothing of the observation would count
         weights["observations.scale"][:] = 1
-    player.load(weights)
+    return weights
+
+
+def numerics_digest(spec: EnvRunnerSpec, on_step: Callable[[], None] = lambda: None) -> str:
+    """As in :class:`Fingerprint`."""
+    return _compiled_digest(spec, on_step) if spec.sampler == "compiled" else _choices_digest(spec.policy)
+
+
+def _choices_digest(policy: PolicySpec) -> str:
+    """Of the policy's choices for fixed inputs."""
+    player = new_policy(policy, _SEED)
+    player.load(_some_weights(policy))
     numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.observation_size))
     room = (_ROWS, 1, len(policy.action_sizes))
     dtype = np.int64 if policy.is_categorical else np.float32

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
-from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate
+from distpg.core.episodes import EpisodeBatch, batch_digest, episodes_of
 from distpg.core.events import Advice, AnswersDiffer, OnEvent
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
@@ -98,15 +98,15 @@ class InProcessEnvRunnerGroup(EnvRunnerGroup):
     def collect(self, ticket: Ticket) -> EpisodeBatch:
         start = time.perf_counter()
         self._runner.load(self._weights.pop(ticket))
-        twice = audited(ticket.tasks, self._seed, self._audit_every)
-        batches = []
+        batch = self._runner.play_joined(ticket.tasks)
+        twice, index = audited(ticket.tasks, self._seed, self._audit_every), 0
         for task in ticket.tasks:
-            batch = self._runner.play(task)
-            batches.append(batch)
-            if task in twice and batch_digest(self._runner.play(task)) != batch_digest(batch):
+            before = episodes_of(batch, index, task.num_episodes)
+            if task in twice and batch_digest(self._runner.play(task)) != batch_digest(before):
                 self._on_event(answers_differ(task, (0, 0)))
+            index += task.num_episodes
         self.times.add_sampling(0, time.perf_counter() - start)
-        return concatenate(batches)
+        return batch
 
     @override
     def publish(self, metrics: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ class EnvRunnerSpec:
 
     ``log_probs``, ``rewards`` and ``finals``, final observations, say whether batches hold them. To show that
     it plays as others do, a runner makes ``trial_steps`` in ``trial_episodes``, or fewer where they are slow.
+    ``sampler`` is ``gymnasium`` or ``compiled``.
     """
 
     env: EnvSpec
@@ -28,6 +29,7 @@ class EnvRunnerSpec:
     finals: bool = False
     trial_steps: int = 200
     trial_episodes: int = 200
+    sampler: str = "gymnasium"
 
 
 def env_runner_spec(
@@ -45,4 +47,5 @@ def env_runner_spec(
         log_probs=log_probs or config.policy_lag > 0,  # the loss weights lagged steps by their ratio
         rewards=rewards or config.gae_lambda is not None,
         finals=config.gae_lambda is not None,
+        sampler=config.sampler,
     )

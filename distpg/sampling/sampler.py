@@ -26,6 +26,8 @@ class Trajectories:
         final_observations: As ``observations``, what came after each episode's last action, [E, observation
             size].
         action_masks: bool[N, categories], those that were legal, where the environment says so.
+        returns, sums: float32[N] and float64[E], discounted and undiscounted, where the sampler has them
+            itself; then there may be no rewards.
     """
 
     observations: NDArray[np.float32] | NDArray[np.uint8]
@@ -36,10 +38,14 @@ class Trajectories:
     final_observations: NDArray[Any]
     log_probs: NDArray[np.float32] | None = None
     action_masks: NDArray[np.bool_] | None = None
+    returns: NDArray[np.float32] | None = None
+    sums: NDArray[np.float64] | None = None
 
     @property
     def episode_returns(self) -> NDArray[np.float64]:
         """Undiscounted sum of each episode's rewards, float64[E]."""
+        if self.sums is not None:
+            return self.sums
         sums: NDArray[np.float64] = np.add.reduceat(self.rewards, episode_starts(self.lengths))
         return sums
 

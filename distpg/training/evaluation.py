@@ -15,7 +15,9 @@ from distpg.environments.making import env_spec
 from distpg.environments.video import Recording
 from distpg.errors import ConfigError, DistpgError
 from distpg.runs.checkpoints import find_checkpoint
+from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
+from distpg.sampling.runner_spec import env_runner_spec
 from distpg.sampling.sampler import PLAYS, Trajectories
 from distpg.system.interrupts import Interrupts
 from distpg.training.prepare import Prepared, prepared_run
@@ -126,6 +128,8 @@ def _here(
     video: Path | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], DistpgError | None]:
     """Returns, lengths, and why there is no video, played in this process."""
+    if prepared.config.sampler == "compiled":
+        return _compiled_here(prepared, weights, num_episodes, greedy, video)
     recording = None if video is None else Recording(video)
     spec = env_spec(prepared.config)
     sampler = GymnasiumSampler(
@@ -154,3 +158,16 @@ def _here(
     returns = np.concatenate([batch.episode_returns for batch in played])
     lengths = np.concatenate([batch.lengths for batch in played])
     return returns, lengths, video_fault
+
+
+def _compiled_here(
+    prepared: Prepared, weights: Weights, num_episodes: int, greedy: bool, video: Path | None
+) -> tuple[NDArray[np.float64], NDArray[np.int32], DistpgError | None]:
+    """As :func:`_here`; the first episode is then drawn as Gymnasium plays it."""
+    with contextlib.closing(EnvRunner(env_runner_spec(prepared.config, prepared.policy))) as runner:
+        batch = runner.sample(Task(0, num_episodes, 0, "greedy" if greedy else "sampled"), weights)
+    video_fault = None
+    if video is not None:
+        as_gymnasium = replace(prepared, config=replace(prepared.config, sampler="gymnasium"))
+        video_fault = _here(as_gymnasium, weights, 1, greedy, 1, video)[2]
+    return batch.episode_returns, batch.lengths, video_fault

@@ -6,24 +6,29 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from distpg.config.train_config import TrainConfig
 from distpg.core.policies import PolicySpec, preferences
 from distpg.core.seeding import Stream, uniform, words
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.sampling.module_policy import first_weights
+from distpg.sampling.runner_spec import env_runner_spec
 from distpg.system.version import installed_version
 
 _SEED = 0
 _ROWS = 64
 
 
-def platform_of(policy: PolicySpec) -> dict[str, str | None]:
+def platform_of(config: TrainConfig, policy: PolicySpec) -> dict[str, str | None]:
     """What decides this process's bits, beside a run's options: versions and digests of its arithmetic.
 
     ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is torch's, whose kernels are
     not the same on all kinds of CPU.
     """
     packages = ("distpg", "torch", "numpy", "gymnasium")
-    digests = {"numerics": numerics_digest(policy), "learner": _learner_digest(policy)}
+    digests = {
+        "numerics": numerics_digest(env_runner_spec(config, policy)),
+        "learner": _learner_digest(policy),
+    }
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return digests | {"python": python} | {name: installed_version(name) for name in packages}
 

@@ -5,16 +5,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from distpg.config.train_config import TrainConfig, deciding_options, resolve_config
 from distpg.core.events import Advice, EnvNotChecked, Event, NotReproducible
 from distpg.core.policies import Distribution, Normalisation, PolicySpec, is_image_shape
+from distpg.environments.compiled import CompiledEnvironment
 from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.envs import EnvInfo
-from distpg.environments.making import env_spec
+from distpg.environments.making import env_spec, factory_of
 from distpg.environments.registration import UNCHECKED, is_registered_here_alone, not_for_runners
 from distpg.environments.reproducibility import (
     Verdict,
@@ -27,6 +28,7 @@ from distpg.environments.spaces import Observations
 from distpg.errors import ConfigError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.runs.directory import load_run_config
+from distpg.sampling.compiled_sampler import why_not_compiled
 from distpg.system.hardware import free_memory
 from distpg.training.preflight import check_iteration
 
@@ -104,6 +106,7 @@ def prepare(config: TrainConfig, look: FirstLook | None = None) -> Prepared:
         suitable_normalisation(env.observations),
     )
     policy = policy_spec(resolved, env)
+    resolved = replace(resolved, sampler=_sampler(config, policy))
     runners_hash_seed = os.environ.get("PYTHONHASHSEED") if config.num_env_runners == 0 else "0"
     why = verdict.why_not_reproducible(runners_hash_seed)
     events: list[Event] = [] if why is None else [NotReproducible(why)]
@@ -163,6 +166,19 @@ def prepared_run(run: Path, of_program: Mapping[str, Any], may_differ: bool = Fa
             "Give what the run was started with.",
         )
     return prepare(now)
+
+
+def _sampler(config: TrainConfig, policy: PolicySpec) -> Literal["gymnasium", "compiled"]:
+    """What plays the episodes (ConfigError: the compiled sampler is asked for, and cannot)."""
+    if config.sampler == "gymnasium":
+        return "gymnasium"
+    spec = env_spec(config)
+    why_not = why_not_compiled(spec, policy)
+    if why_not is not None and config.sampler == "compiled":
+        raise ConfigError(f"--sampler compiled: {why_not}", "Leave --sampler out.")
+    # Gymnasium's own have been played as Gymnasium plays them: other bits are to be asked for.
+    is_wanted = config.sampler == "compiled" or isinstance(factory_of(spec.env_id), CompiledEnvironment)
+    return "compiled" if why_not is None and is_wanted else "gymnasium"
 
 
 def suitable_normalisation(observations: Observations) -> Normalisation:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import actions_digest, episode_starts
 from distpg.core.policies import Weights
+from distpg.core.seeding import environment_seed
 from distpg.environments.envs import make_env
 from distpg.environments.making import Env, env_spec
 from distpg.environments.video import Recording, Shown
@@ -22,7 +23,10 @@ from distpg.runs.checkpoints import check_same_options, newest_checkpoint
 from distpg.runs.events import read_events
 from distpg.runs.metrics import EPISODE_COLUMNS
 from distpg.runs.progress import Progress
+from distpg.sampling.compiled_sampler import CompiledSampler
 from distpg.sampling.gymnasium_sampler import GymnasiumSampler
+from distpg.sampling.new_sampler import new_sampler
+from distpg.sampling.runner_spec import env_runner_spec
 from distpg.sampling.sampler import TRAINING
 from distpg.system.interrupts import Interrupts
 from distpg.training.prepare import Prepared, prepared_run
@@ -109,13 +113,20 @@ def replay(
             return recording.watch(spec)
         return Shown(make_env(spec, render_mode="human"), spec.env_id) if render else make_env(spec)
 
-    sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
+    if config.sampler == "compiled":
+        sampler: GymnasiumSampler | CompiledSampler = new_sampler(
+            env_runner_spec(config, prepared.policy, rewards=True)
+        )
+    else:
+        sampler = GymnasiumSampler(spec, prepared.policy, config.seed, TRAINING, make, config.env_reuse)
     with contextlib.closing(sampler):
         batch = sampler.sample(task.first_episode, task.num_episodes, weights)
     start = int(episode_starts(batch.lengths)[lane])
     steps = slice(start, start + int(batch.lengths[lane]))
     steps_played = (batch.observations[steps], batch.actions[steps], batch.rewards[steps])
     played = Episode(episode, *steps_played, bool(batch.terminated[lane]))
+    if config.sampler == "compiled" and (render or recording is not None):
+        _watch(make(lane), environment_seed(config.seed, episode), played.actions)
     if recording is not None:
         try:
             recording.save()
@@ -128,6 +139,16 @@ def replay(
         )
     _compare(played, recorded)
     return played
+
+
+def _watch(env: Env, seed: int, actions: NDArray[Any]) -> None:
+    """Let Gymnasium's environment make the steps of an episode that was compiled."""
+    with contextlib.closing(env):
+        env.reset(seed=seed)
+        for action in actions.tolist():
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:  # it may differ in the last bits, and so end a step apart
+                break
 
 
 def _recorded(run: Path, config: TrainConfig, episode: int) -> dict[str, str] | None:

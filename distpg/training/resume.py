@@ -53,7 +53,9 @@ def resume(run: str | Path, listeners: Listeners | None = None, **changes: Any) 
         if checkpoint is not None:
             check_same_options(run, checkpoint, config)
             clock, progress = Clock(checkpoint.wall_s, checkpoint.train_s), checkpoint.progress
-            if (why := platform_change(checkpoint.platform, platform_of(prepared.policy))) is not None:
+            if (
+                why := platform_change(checkpoint.platform, platform_of(prepared.config, prepared.policy))
+            ) is not None:
                 events.append(NotReproducible(why))
         result = read_result(run)
         if is_finished(progress, config) and result is not None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import Event, OnEvent
+from distpg.core.events import Compiling, Event, OnEvent
 from distpg.core.policies import weights_digest
+from distpg.environments.making import env_spec
 from distpg.learning.learner import Gradient, Learner
 from distpg.learning.optimisers import entropy_coefficient, learning_rate
 from distpg.learning.stagnation import Watch
@@ -21,6 +22,7 @@ from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
+from distpg.sampling.compiled_sampler import has_to_compile
 from distpg.system.files import write_atomically
 from distpg.system.interrupts import Interrupts
 from distpg.training import endings
@@ -82,7 +84,9 @@ def train_on(
             tell(event)
         why_not = why_not_reproducible(run)
         saved = None if checkpoint is None else progress.iterations
-        with Recorder(run, config, platform_of(prepared.policy), clock, saved) as recorder:
+        if config.sampler == "compiled" and has_to_compile(env_spec(config), prepared.policy):
+            tell(Compiling(str(config.env_id)))
+        with Recorder(run, config, platform_of(config, prepared.policy), clock, saved) as recorder:
             with interrupts.held():
                 recorder.checkpoint(learner, progress)
             if not is_finished(progress, config):

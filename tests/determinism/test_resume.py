@@ -321,7 +321,7 @@ def test_a_run_resumed_with_other_arithmetic_says_so(
 ) -> None:
     run = in_tmp_path / "run"
     shutil.copytree(finished, run)
-    monkeypatch.setattr("distpg.training.platform.numerics_digest", lambda policy: "another CPU's")
+    monkeypatch.setattr("distpg.training.platform.numerics_digest", lambda spec: "another CPU's")
     result = distpg.resume(run, max_iterations=13)
     assert not result.reproducible
     assert result.not_reproducible_because == "resumed with another kind of CPU or its kernels"

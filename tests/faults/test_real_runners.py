@@ -167,7 +167,7 @@ def test_an_environment_that_never_repeats_is_used_and_said() -> None:
 
 
 def test_other_arithmetic_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "numerics_digest", lambda policy: "another machine's")
+    monkeypatch.setattr(admission, "numerics_digest", lambda spec: "another machine's")
     refused = Runners(rules=Rules(1))
     with pytest.raises(EnvRunnersError, match="no runner starts: refused, since its arithmetic differs"):
         refused.group.wait_for(1)
@@ -193,10 +193,9 @@ def test_runners_import_no_torch_and_are_small() -> None:
             return "torch" in sys.modules, sizes["RssAnon"], sizes["VmRSS"]
 
     policy = policy_spec()
-    numerics_digest(policy)  # the first process compiles, as the learner's does in a run; others load
-    actor = Probe.remote(
-        env_runner_spec(TrainConfig(env_reuse="always"), policy), 0, SideChannel("test", 1.0)
-    )
+    spec = env_runner_spec(TrainConfig(env_reuse="always"), policy)
+    numerics_digest(spec)  # the first process compiles, as the learner's does in a run; others load
+    actor = Probe.remote(spec, 0, SideChannel("test", 1.0))
     ray.get(actor.join.remote())
     has_torch, own_mib, mib = ray.get(actor.probe.remote())
     ray.kill(actor)

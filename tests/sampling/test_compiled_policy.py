@@ -212,8 +212,10 @@ import sys
 from distpg.kernels.compile_cache import compile_cache, do_without_cache
 if "--no" in sys.argv: do_without_cache()
 from distpg.sampling.fingerprint import numerics_digest
+from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.core.policies import PolicySpec
-print(numerics_digest(PolicySpec(4, (2,), (128,))))
+from distpg.environments.making import EnvSpec
+print(numerics_digest(EnvRunnerSpec(EnvSpec("CartPole-v1"), PolicySpec(4, (2,), (128,)), 0, 1.0, "to-go")))
 from distpg.kernels import choice
 print(sum(choice.tick_categories.stats.cache_hits.values()), compile_cache())
 """

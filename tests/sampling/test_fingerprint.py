@@ -68,9 +68,10 @@ def test_what_chooses_actions_does_not_depend_on_the_kind_of_cpu() -> None:
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels are x86-64's")
 def test_another_kernel_of_the_learner_shows() -> None:
     script = """
+from distpg.config.train_config import TrainConfig
 from distpg.training.platform import platform_of
 from tests.conftest import policy_spec
-found = platform_of(policy_spec("CartPole-v1", (128,)))
+found = platform_of(TrainConfig(sampler="gymnasium"), policy_spec("CartPole-v1", (128,)))
 print(found["numerics"], found["learner"])
 """
     pinned = in_a_child("CartPole-v1", script=script)
