@@ -87,11 +87,8 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
 
 def episodes_of(batch: EpisodeBatch, first: int, count: int) -> EpisodeBatch:
     """Episodes of a batch as a batch of their own, without a copy; ``first`` is an index, from 0."""
-    start = int(batch.lengths[:first].sum())
-    steps, episodes = (
-        slice(start, start + int(batch.lengths[first : first + count].sum())),
-        slice(first, first + count),
-    )
+    episodes, start = slice(first, first + count), int(batch.lengths[:first].sum())
+    steps = slice(start, start + int(batch.lengths[episodes].sum()))
     of_episodes = ("lengths", "episode_ids", "episode_returns", "terminated", "final_observations")
     arrays = {
         # A batch of an evaluation has no steps.

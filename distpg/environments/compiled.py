@@ -108,8 +108,8 @@ class OneLane(gymnasium.Env[Any, Any]):
         self.observation_space: gymnasium.Space[Any] = compiled.observation_space
         self.action_space: gymnasium.Space[Any] = compiled.action_space
         self._num_uniforms = compiled.num_uniforms
-        functions = (compiled.reset, compiled.step, compiled.observe)
-        self._reset, self._step, self._observe = (njit(function, compiled.key) for function in functions)
+        functions, key = (compiled.reset, compiled.step, compiled.observe), compiled.key
+        self._reset, self._step, self._observe = (njit(function, key) for function in functions)
         self._state = np.zeros((compiled.state_size, 1))
         self._seen = np.zeros((*compiled.observation_space.shape, 1), np.float32)
         self._actions, self._rewards = np.zeros(1, np.int64), np.zeros(1)

@@ -12,6 +12,7 @@ from distpg.core.policies import LARGEST_FEATURE
 from distpg.kernels.compile_cache import njit
 from distpg.kernels.elementary import exp
 from distpg.kernels.intrinsics import fma
+from distpg.kernels.philox import philox_words
 
 f32, u32, u64 = np.float32, np.uint32, np.uint64
 LARGEST = f32(LARGEST_FEATURE)
@@ -110,18 +111,8 @@ def philox_blocks(t, episodes, seed, stream, words):
     low, shift = u64(0xFFFFFFFF), u64(32)
     for lane in range(len(t)):
         block = u64(t[lane] >> 2) + u64(1)
-        c0, c1 = block, u64(0)
-        c2, c3 = episodes[lane] & low, (stream << u64(24)) + (episodes[lane] >> shift)
-        k0, k1 = seed & low, seed >> shift
-        for _ in range(10):
-            product0 = c0 * u64(0xD2511F53)
-            product1 = c2 * u64(0xCD9E8D57)
-            c0 = (product1 >> shift) ^ c1 ^ k0
-            c2 = (product0 >> shift) ^ c3 ^ k1
-            c1 = product1 & low
-            c3 = product0 & low
-            k0 = (k0 + u64(0x9E3779B9)) & low
-            k1 = (k1 + u64(0xBB67AE85)) & low
+        high = (stream << u64(24)) + (episodes[lane] >> shift)
+        c0, c1, c2, c3 = philox_words(block, u64(0), episodes[lane] & low, high, seed)
         # By bits, as memory that is written under a condition is slow: all ones where the block is odd.
         odd = u32(0) - u32(block & u64(1))
         for k, word in enumerate((u32(c0), u32(c1), u32(c2), u32(c3))):

@@ -10,8 +10,8 @@ u64 = np.uint64
 
 
 @njit
-def philox(c0, c1, c2, c3, seed, words):
-    """Philox4x32-10 as :func:`distpg.core.seeding.philox4x32`, into uint32[4]."""
+def philox_words(c0, c1, c2, c3, seed):
+    """Philox4x32-10 as :func:`distpg.core.seeding.philox4x32`: four words below 2**32, uint64."""
     low, shift = u64(0xFFFFFFFF), u64(32)
     k0, k1 = seed & low, seed >> shift
     for _ in range(10):
@@ -23,7 +23,13 @@ def philox(c0, c1, c2, c3, seed, words):
         c3 = product0 & low
         k0 = (k0 + u64(0x9E3779B9)) & low
         k1 = (k1 + u64(0xBB67AE85)) & low
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+    return c0, c1, c2, c3
+
+
+@njit
+def philox(c0, c1, c2, c3, seed, words):
+    """:func:`philox_words` into uint32[4]."""
+    words[0], words[1], words[2], words[3] = philox_words(c0, c1, c2, c3, seed)
 
 
 @njit
