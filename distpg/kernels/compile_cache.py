@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distpg.system.user_cache import private_directory, usable_cache
 
@@ -39,10 +39,14 @@ def compile_cache(key: str = "") -> Path | None:
     return None if cache is None else private_directory(cache / "compiled" / digest.hexdigest()[:16])
 
 
-def njit(function: Callable[..., Any], key: str | None = "") -> Any:
+def njit(
+    function: Callable[..., Any], key: str | None = "", inline: Literal["never", "always"] = "never"
+) -> Any:
     """The function compiled at its first call, or loaded from the cache; one that numba has already, as is.
 
     ``key`` is as of :func:`compile_cache`; None where nobody can say what decides: then nothing is kept.
+    ``inline`` is numba's: ``always`` where a call would keep a loop around it from becoming vector
+    instructions.
     """
     if hasattr(function, "py_func"):
         return function
@@ -53,6 +57,6 @@ def njit(function: Callable[..., Any], key: str | None = "") -> Any:
     # Read while the function is decorated: this cache, and no other.
     config.CACHE_DIR = str(cache or "")
     try:
-        return numba.njit(cache=cache is not None, error_model="numpy", nogil=True)(function)
+        return numba.njit(cache=cache is not None, error_model="numpy", nogil=True, inline=inline)(function)
     finally:
         config.CACHE_DIR = before

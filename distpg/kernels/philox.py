@@ -2,6 +2,8 @@
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
 
+from functools import partial
+
 import numpy as np
 
 from distpg.kernels.compile_cache import njit
@@ -9,7 +11,7 @@ from distpg.kernels.compile_cache import njit
 u64 = np.uint64
 
 
-@njit
+@partial(njit, inline="always")
 def philox_words(c0, c1, c2, c3, seed):
     """Philox4x32-10 as :func:`distpg.core.seeding.philox4x32`: four words below 2**32, uint64."""
     low, shift = u64(0xFFFFFFFF), u64(32)
