@@ -5,7 +5,7 @@
 import numpy as np
 
 from distpg.kernels.compile_cache import njit
-from distpg.kernels.intrinsics import float_of_bits
+from distpg.kernels.intrinsics import bits_of_float, float_of_bits, fma
 
 f32 = np.float32
 
@@ -30,11 +30,12 @@ def exp(x):
 
 @njit
 def log(x):
-    """For x >= 1 (Cephes logf)."""
-    n = f32(0.0)
-    while x > f32(1.41421356237):
-        x = x * f32(0.5)
-        n = n + f32(1.0)
+    """For finite x >= 1 (Cephes logf)."""
+    bits = bits_of_float(x)
+    x = float_of_bits(np.int32((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000)))  # from 1 to 2
+    n = f32((bits >> np.int32(23)) - np.int32(127))
+    is_large = x > f32(1.41421356237)
+    x, n = (x * f32(0.5) if is_large else x), (n + f32(1.0) if is_large else n)
     x = x - f32(1.0)
     z = x * x
     y = f32(7.0376836292e-2)
@@ -81,31 +82,31 @@ def normal_quantile(p):
 def sine_of_remainder(x):
     """From -pi / 4 to pi / 4 (FreeBSD msun k_sin.c, Sun Microsystems 1993)."""
     z = x * x
-    r = -2.50507602534068634195e-08 + z * 1.58969099521155010221e-10
-    r = 2.75573137070700676789e-06 + z * r
-    r = -1.98412698298579493134e-04 + z * r
-    r = 8.33333333332248946124e-03 + z * r
-    return x + x * z * (-1.66666666666666324348e-01 + z * r)
+    r = fma(z, 1.58969099521155010221e-10, -2.50507602534068634195e-08)
+    r = fma(z, r, 2.75573137070700676789e-06)
+    r = fma(z, r, -1.98412698298579493134e-04)
+    r = fma(z, r, 8.33333333332248946124e-03)
+    return fma(x * z, fma(z, r, -1.66666666666666324348e-01), x)
 
 
 @njit
 def cosine_of_remainder(x):
     """From -pi / 4 to pi / 4 (FreeBSD msun k_cos.c, without its correction of the last bit)."""
     z = x * x
-    r = 2.08757232129817482790e-09 + z * -1.13596475577881948265e-11
-    r = -2.75573143513906633035e-07 + z * r
-    r = 2.48015872894767294178e-05 + z * r
-    r = -1.38888888888741095749e-03 + z * r
-    r = 4.16666666666666019037e-02 + z * r
-    return 1.0 - (0.5 * z - z * z * r)
+    r = fma(z, -1.13596475577881948265e-11, 2.08757232129817482790e-09)
+    r = fma(z, r, -2.75573143513906633035e-07)
+    r = fma(z, r, 2.48015872894767294178e-05)
+    r = fma(z, r, -1.38888888888741095749e-03)
+    r = fma(z, r, 4.16666666666666019037e-02)
+    return fma(z, fma(z, r, -0.5), 1.0)
 
 
 @njit
 def sin_cos(x):
     """Sine and cosine of a float64 below 1e5, within 1e-15 (reduction after Cody and Waite 1980)."""
     n = np.floor(x * 6.36619772367581382433e-01 + 0.5)
-    y = x - n * 1.57079632673412561417e00  # exact: the constant has 33 bits
-    y = (y - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21
+    y = fma(-n, 1.57079632673412561417e00, x)  # exact: the constant has 33 bits
+    y = fma(-n, 2.02226624879595063154e-21, fma(-n, 6.07710050630396597660e-11, y))
     quadrant = np.int32(n)
     sine, cosine = sine_of_remainder(y), cosine_of_remainder(y)
     is_odd = (quadrant & 1) != 0

@@ -37,6 +37,20 @@ def float_of_bits(context, bits):
 
 
 @intrinsic
+def bits_of_float(context, number):
+    """The int32 that a float32 is, bit for bit."""
+    if number != types.float32:
+        return None
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(number), generate
+
+
+@intrinsic
 def high_product(context, a, b):
     """The upper 64 bits of the product of two uint64."""
     if not a == b == types.uint64:

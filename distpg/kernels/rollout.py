@@ -6,7 +6,8 @@ Written for any environment: the names ``reset``, ``step`` and ``observe`` stand
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -371,13 +372,19 @@ def gather(steps, episodes, into):
             log_probs[start:end] = from_log_probs[first:last]
 
 
+@functools.cache
 def of_environment(
-    functions: Mapping[str, Callable[..., Any]], is_between_two: bool, key: str | None
+    reset: Callable[..., None],
+    step: Callable[..., None],
+    observe: Callable[..., None],
+    is_between_two: bool,
+    key: str | None,
 ) -> Callable[..., int]:
-    """:func:`play` with an environment's own ``reset``, ``step`` and ``observe``, kept under ``key``.
+    """:func:`play` with an environment's own functions, kept under ``key``.
 
     ``is_between_two``: see :func:`choose_between_two`; what is not needed is not compiled.
     """
+    functions = {"reset": reset, "step": step, "observe": observe}
     names = {**globals(), **{name: njit(function, key) for name, function in functions.items()}}
     if is_between_two:
         names["choose"] = choose_between_two

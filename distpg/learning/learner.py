@@ -1,8 +1,8 @@
 """The learner: policy, baseline and optimiser. Gradient of a batch, then a step along it."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,23 +11,17 @@ from torch import Tensor
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.policies import PolicySpec, Weights, features, normalised
+from distpg.core.policies import PolicySpec, Weights, normalised
 from distpg.errors import DivergenceError
 from distpg.learning.baselines import baseline_values
-from distpg.learning.distributions import distribution
 from distpg.learning.gae import generalised_advantages
+from distpg.learning.gradients import CompiledPolicyGradient, PolicyGradient, Terms, TorchPolicyGradient
 from distpg.learning.learner_state import LearnerState, Moments
 from distpg.learning.modules import ModuleNetwork, module_weights
-from distpg.learning.network import Differentiable, Inputs, Network, Sums
+from distpg.learning.network import Differentiable, Inputs, Network
 from distpg.learning.normalisation import ObservationNormaliser
 from distpg.learning.optimisers import Optimiser
-from distpg.learning.policy_gradient import (
-    clip_by_norm,
-    discount_weights,
-    policy_gradient_loss,
-    scale_advantages,
-    truncated_ratios,
-)
+from distpg.learning.policy_gradient import clip_by_norm, discount_weights, scale_advantages
 from distpg.learning.settings import own_settings
 from distpg.learning.trust_region import shorten_step
 from distpg.learning.value_function import ValueFunction
@@ -43,8 +37,8 @@ class Gradient:
         return_variance: Variance over the batch's steps of the returns, before normalisation.
         advantage_variance: The same of returns minus baseline.
         is_noise: Whether the advantages are rounding noise beside the returns.
+        divergence: As of :class:`distpg.learning.gradients.Differentiated`.
         value_targets: What the value function is fitted to, float32[N].
-        outputs: Of the policy by the first of each chunk of rows, where a step's divergence is limited.
     """
 
     flat: Tensor | None
@@ -54,8 +48,8 @@ class Gradient:
     return_variance: float
     advantage_variance: float
     is_noise: bool
+    divergence: Callable[[Weights], float] = lambda weights: 0.0
     value_targets: NDArray[np.float32] | None = None
-    outputs: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class Learner:
@@ -75,6 +69,11 @@ class Learner:
         else:
             weights = policy_spec.initial_weights(config.seed)
             self._network = Network(weights, config.learner_threads)
+        self._policy_gradient: PolicyGradient = (
+            CompiledPolicyGradient(policy_spec)
+            if config.sampler == "compiled"
+            else TorchPolicyGradient(self._network, policy_spec, keeps_outputs=config.max_kl is not None)
+        )
         self._normaliser = ObservationNormaliser(policy_spec, weights)
         self._return_moments = Moments()
         self._optimiser = Optimiser(config.optimiser, self._network, config.adam_eps)
@@ -102,7 +101,7 @@ class Learner:
         self.step(gradient, lr)
         if gradient.flat is not None and self._config.max_kl is not None:
             change = shorten_step(
-                self._network.flat, before, self._config.max_kl, lambda: self._divergence(batch, gradient)
+                self._network.flat, before, self._config.max_kl, lambda: gradient.divergence(self.weights)
             )
             self._check_finite("change of the policy", math.isfinite(change))
         # The squares of finite numbers may not be; divided by them the weights would never move again.
@@ -143,41 +142,23 @@ class Learner:
         advantages, targets = self._advantages(batch)
         unit = self._return_moments.deviation if config.normalise_returns == "running" else 1.0
         scaled = scale_advantages(advantages / unit, batch.returns / unit, config.normalise_advantages)
-        step_weights = self._step_weights(scaled, batch, coef)
-        kept: dict[int, Tensor] = {}
-
-        def loss(outputs: Tensor, rows: slice) -> tuple[Tensor | None, Sums]:
-            masks = None if batch.action_masks is None else batch.action_masks[rows]
-            policy = distribution(self._spec, outputs, masks)
-            entropy_sum = float(policy.entropies.sum())
-            if config.max_kl is not None:
-                kept[rows.start] = outputs.clone()
-            if step_weights is None:
-                return None, (0.0, entropy_sum)
-            actions = batch.actions[rows]
-            # torch.tensor copies to memory of torch's own alignment; kernels may differ by alignment.
-            weights = torch.tensor(step_weights[rows].astype(np.float32))
-            log_probs = policy.log_probs(actions)
-            if log_probs_then is not None:
-                then = torch.tensor(log_probs_then[rows])
-                weights *= truncated_ratios(log_probs, then, config.ratio_clip)
-            bonus = coef * policy.entropies if coef > 0 else None
-            value = policy_gradient_loss(log_probs, weights, batch.num_episodes, bonus)
-            by_outputs = policy.gradient(actions, weights, batch.num_episodes, coef)
-            return by_outputs, (float(value), entropy_sum)
-
-        flat, (loss_sum, entropy_sum) = self._network.differentiate(
-            batch.num_steps, self._features(batch), loss
+        terms = Terms(
+            self._step_weights(scaled, batch, coef),
+            batch.num_episodes,
+            coef,
+            log_probs_then,
+            config.ratio_clip,
         )
+        found = self._policy_gradient.differentiate(batch, self.weights, terms)
         return Gradient(
-            flat=None if step_weights is None else flat,
-            loss=loss_sum,
-            norm=float(torch.linalg.vector_norm(flat, dtype=torch.float64)),
-            policy_entropy=entropy_sum / batch.num_steps,
+            flat=None if terms.step_weights is None else found.flat,
+            loss=found.loss,
+            norm=float(torch.linalg.vector_norm(found.flat, dtype=torch.float64)),
+            policy_entropy=found.entropy_sum / batch.num_steps,
             return_variance=_variance(batch.returns.astype(np.float64)),
             advantage_variance=_variance(advantages),
             is_noise=scaled is None,
-            outputs=kept,
+            divergence=found.divergence,
             value_targets=targets,
         )
 
@@ -199,22 +180,6 @@ class Learner:
             batch.rewards, values, after, batch.lengths, config.gamma, config.gae_lambda
         )
         return advantages, (advantages + values).astype(np.float32)
-
-    def _divergence(self, batch: EpisodeBatch, gradient: Gradient) -> float:
-        """Mean over the batch's states of KL(policy of the gradient || policy now)."""
-
-        def divergence(outputs: Tensor, rows: slice) -> tuple[None, Sums]:
-            masks = None if batch.action_masks is None else batch.action_masks[rows]
-            before = distribution(self._spec, gradient.outputs[rows.start], masks)
-            return None, (float(before.divergences(distribution(self._spec, outputs, masks)).sum()),)
-
-        _, (total,) = self._network.differentiate(batch.num_steps, self._features(batch), divergence)
-        return total / batch.num_steps
-
-    def _features(self, batch: EpisodeBatch) -> Inputs:
-        """What the policy's first layer takes of the observations of some rows, float32[B, features]."""
-        seen = self._seen(batch)
-        return lambda rows: features(seen(rows), self._spec.degree)
 
     def _seen(self, batch: EpisodeBatch) -> Inputs:
         """What the policy sees of the observations of some rows, float32[B, observation size]."""

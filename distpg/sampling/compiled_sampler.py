@@ -78,10 +78,10 @@ class CompiledSampler:
         assert compiled is not None
 
         self._rollout = rollout
-        functions = {"reset": compiled.reset, "step": compiled.step, "observe": compiled.observe}
         self._layout = _Layout(policy_spec)
         key = _key(env_spec, policy_spec)
-        self._play_all = rollout.of_environment(functions, self._layout.is_between_two, key)
+        functions = (compiled.reset, compiled.step, compiled.observe)
+        self._play_all = rollout.of_environment(*functions, self._layout.is_between_two, key)
         self._env_id = env_spec.env_id
         self._compiled = compiled
         self._spec = policy_spec

@@ -12,10 +12,9 @@ import numpy as np
 from distpg.config.train_config import TrainConfig, deciding_options, resolve_config
 from distpg.core.events import Advice, EnvNotChecked, Event, NotReproducible
 from distpg.core.policies import Distribution, Normalisation, PolicySpec, is_image_shape
-from distpg.environments.compiled import CompiledEnvironment
 from distpg.environments.contract import FirstLook, first_look
 from distpg.environments.envs import EnvInfo
-from distpg.environments.making import env_spec, factory_of
+from distpg.environments.making import env_spec
 from distpg.environments.registration import UNCHECKED, is_registered_here_alone, not_for_runners
 from distpg.environments.reproducibility import (
     Verdict,
@@ -172,13 +171,10 @@ def _sampler(config: TrainConfig, policy: PolicySpec) -> Literal["gymnasium", "c
     """What plays the episodes (ConfigError: the compiled sampler is asked for, and cannot)."""
     if config.sampler == "gymnasium":
         return "gymnasium"
-    spec = env_spec(config)
-    why_not = why_not_compiled(spec, policy)
+    why_not = why_not_compiled(env_spec(config), policy)
     if why_not is not None and config.sampler == "compiled":
         raise ConfigError(f"--sampler compiled: {why_not}", "Leave --sampler out.")
-    # Gymnasium's own have been played as Gymnasium plays them: other bits are to be asked for.
-    is_wanted = config.sampler == "compiled" or isinstance(factory_of(spec.env_id), CompiledEnvironment)
-    return "compiled" if why_not is None and is_wanted else "gymnasium"
+    return "compiled" if why_not is None else "gymnasium"
 
 
 def suitable_normalisation(observations: Observations) -> Normalisation:

@@ -47,6 +47,6 @@ def test_an_update_changes_the_policy_by_no_more_than_is_allowed() -> None:
         learner = Learner(config, policy_spec(config, env))
         before = learner.gradient(batch)
         learner.update(batch)
-        divergence = learner._divergence(batch, before)
+        divergence = before.divergence(learner.weights)
         assert 0.3 * limit < divergence <= 1.25 * limit
         assert not np.isnan(divergence)

@@ -1,0 +1,285 @@
+"""The policy gradient of a layered softmax policy over many steps, a few at a time in the cache.
+
+Numbers of a layer lie in blocks of UNITS, so that each loop over units is one of vector instructions; a chunk
+of ROWS steps goes through all layers and back. Preferences are those above the first action's, since softmax
+sees differences alone. Every product and sum is rounded as written: the same bits on every CPU.
+
+Sources: Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986); for the
+loss see :mod:`distpg.learning.policy_gradient`.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distpg.core.policies import LARGEST_FEATURE
+from distpg.kernels.blocks import (
+    BLOCK,
+    ROWS,
+    SUMS,
+    UNITS,
+    add_all,
+    add_dots,
+    add_errors,
+    add_outer,
+    add_outer_row,
+    add_rows,
+    add_up,
+    begin_errors,
+    begin_rows,
+    let_through,
+    rectify,
+)
+from distpg.kernels.compile_cache import njit
+from distpg.kernels.softmax import slopes_of_loss, softmax
+
+f32 = np.float32
+# Chunks whose gradients are added up as float32 before they go into the float64 sums.
+CHUNKS = 4
+LARGEST = f32(LARGEST_FEATURE)
+
+
+class Layers(NamedTuple):
+    """A policy as its gradient takes it; see :mod:`distpg.learning.compiled_gradient`.
+
+    Attributes:
+        parameters: float32, flat. Of each hidden layer, for each block of its units: a row of UNITS for each
+            input, then one of biases. Then, for each block of the last layer's inputs: a row for each action
+            but the first.
+        across: float32, of each hidden layer but the first, for each block of its inputs: a row for each of
+            its units.
+        biases: float32[actions - 1], the last layer's.
+        sizes: int64, numbers of inputs of each layer, rounded up: the first's to 4, the others' to UNITS.
+        products: int64[columns, 2], as of :func:`distpg.core.policies.flat_products`.
+        mean, scale: float32[observation size], or of length 0 where observations are taken as they are.
+    """
+
+    parameters: NDArray[np.float32]
+    across: NDArray[np.float32]
+    biases: NDArray[np.float32]
+    sizes: NDArray[np.int64]
+    products: NDArray[np.int64]
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+
+class Room(NamedTuple):
+    """Memory for a chunk.
+
+    Attributes:
+        activations, errors: float32[layers, blocks * BLOCK], a layer's inputs and their derivatives.
+        preferences, slopes: float32[actions - 1, ROWS], above the first action's; and their derivatives.
+        kept, others: as ``preferences``.
+        scratch: float32[3, ROWS]; entropies, log_totals: float32[ROWS]; actions: int32[ROWS].
+        sums: float32[ROWS * SUMS].
+        gradient: float32, as ``parameters``; by_biases: float32[actions - 1].
+    """
+
+    activations: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    preferences: NDArray[np.float32]
+    slopes: NDArray[np.float32]
+    kept: NDArray[np.float32]
+    others: NDArray[np.float32]
+    scratch: NDArray[np.float32]
+    entropies: NDArray[np.float32]
+    log_totals: NDArray[np.float32]
+    actions: NDArray[np.int32]
+    sums: NDArray[np.float32]
+    gradient: NDArray[np.float32]
+    by_biases: NDArray[np.float32]
+
+
+def new_room(sizes, num_actions, num_parameters):
+    """Memory for the chunks of a policy with these ``sizes``, see :class:`Layers`."""
+    widest = max(-(-int(size) // UNITS) for size in sizes) * BLOCK
+    layers, of_actions = (len(sizes), widest), (num_actions - 1, ROWS)
+    rows, others = (ROWS,), (num_actions - 1,)
+    shapes = (layers, layers, *[of_actions] * 4, (3, ROWS), rows, rows, rows, (ROWS * SUMS,))
+    room = Room._make(np.zeros(shape, f32) for shape in (*shapes, (num_parameters,), others))
+    return room._replace(actions=np.zeros(ROWS, np.int32))
+
+
+@njit
+def take_in(observations, first, count, layers, inputs):
+    """Features of some steps into the first layer's inputs."""
+    size, mean, scale, products = observations.shape[1], layers.mean, layers.scale, layers.products
+    for k in range(size):
+        into = place(k)
+        if len(mean):
+            for r in range(count):
+                x = (observations[first + r, k] - mean[k]) * scale[k]
+                inputs[into + r * UNITS] = min(max(x, -LARGEST), LARGEST)
+        else:
+            for r in range(count):
+                inputs[into + r * UNITS] = observations[first + r, k]
+    for k in range(len(products)):
+        into, one, other = place(size + k), place(products[k, 0]), place(products[k, 1])
+        for r in range(count):
+            inputs[into + r * UNITS] = inputs[one + r * UNITS] * inputs[other + r * UNITS]
+
+
+@njit
+def place(k):
+    """Where number k of a chunk's first row is."""
+    return k // UNITS * BLOCK + k % UNITS
+
+
+@njit
+def hidden_layer(parameters, start, num_inputs, num_units, inputs, outputs):
+    """Outputs of a layer of ReLU for a chunk."""
+    for block in range(num_units // UNITS):
+        out, bias = outputs[block * BLOCK : (block + 1) * BLOCK], start + num_inputs * UNITS
+        first = parameters[start : start + 4 * UNITS]
+        begin_rows(out, parameters[bias : bias + UNITS], first, inputs[:BLOCK])
+        for k in range(4, num_inputs, 4):
+            below, w = inputs[k // UNITS * BLOCK : (k // UNITS + 1) * BLOCK], start + k * UNITS
+            add_rows(out, parameters[w : w + 4 * UNITS], below, k % UNITS)
+        rectify(out)
+        start = bias + UNITS
+
+
+@njit
+def last_layer(parameters, start, biases, num_inputs, inputs, sums, preferences):
+    """Preferences of a chunk."""
+    num_actions = len(biases)
+    for k in range(num_actions):
+        sums[:] = f32(0.0)
+        for block in range(-(-num_inputs // UNITS)):
+            w, x = start + (block * num_actions + k) * UNITS, inputs[block * BLOCK : (block + 1) * BLOCK]
+            add_dots(parameters[w : w + UNITS], x, sums)
+        add_up(sums, biases[k], preferences[k])
+
+
+@njit
+def last_layer_back(layers, start, num_inputs, inputs, errors, room, is_hidden):
+    """The last layer's gradient of a chunk; where a hidden layer is below, the derivatives by its sums."""
+    slopes, gradient, parameters, num_actions = (
+        room.slopes,
+        room.gradient,
+        layers.parameters,
+        len(layers.biases),
+    )
+    for k in range(num_actions):
+        total = f32(0.0)
+        for r in range(ROWS):
+            total += slopes[k, r]
+        room.by_biases[k] += total
+    for block in range(-(-num_inputs // UNITS)):
+        x, e = inputs[block * BLOCK : (block + 1) * BLOCK], errors[block * BLOCK : (block + 1) * BLOCK]
+        for k in range(num_actions):
+            w = start + (block * num_actions + k) * UNITS
+            add_outer_row(gradient[w : w + UNITS], x, slopes[k])
+            if is_hidden and k == 0:
+                begin_errors(e, parameters[w : w + UNITS], slopes[k], x)
+            elif is_hidden:
+                add_errors(e, parameters[w : w + UNITS], slopes[k], x)
+
+
+@njit
+def hidden_layer_back(gradient, start, num_inputs, num_units, inputs, errors):
+    """A hidden layer's gradient of a chunk, from the derivatives by its sums."""
+    for block in range(num_units // UNITS):
+        e = errors[block * BLOCK : (block + 1) * BLOCK]
+        for k in range(0, num_inputs, 2):
+            below, w = inputs[k // UNITS * BLOCK : (k // UNITS + 1) * BLOCK], start + k * UNITS
+            add_outer(gradient[w : w + 2 * UNITS], e, below, k % UNITS)
+        start += num_inputs * UNITS
+        add_all(gradient[start : start + UNITS], e)
+        start += UNITS
+
+
+@njit
+def errors_below(across, start, num_inputs, num_units, errors, outputs, below):
+    """Derivatives by the sums of the hidden layer below, whose ``outputs`` are this one's inputs."""
+    for block in range(num_inputs // UNITS):
+        out = below[block * BLOCK : (block + 1) * BLOCK]
+        out[:] = f32(0.0)
+        for u in range(0, num_units, 4):
+            e, w = errors[u // UNITS * BLOCK : (u // UNITS + 1) * BLOCK], start + u * UNITS
+            add_rows(out, across[w : w + 4 * UNITS], e, u % UNITS)
+        let_through(out, outputs[block * BLOCK : (block + 1) * BLOCK])
+        start += num_units * UNITS
+
+
+@njit
+def forward(layers, room, observations, first, count):
+    """Preferences of a chunk, and the inputs of all layers; where the last layer's parameters begin."""
+    sizes, start = layers.sizes, 0
+    take_in(observations, first, count, layers, room.activations[0])
+    for layer in range(len(sizes) - 1):
+        below, above = room.activations[layer], room.activations[layer + 1]
+        hidden_layer(layers.parameters, start, sizes[layer], sizes[layer + 1], below, above)
+        start += (sizes[layer] + 1) * sizes[layer + 1]
+    last = len(sizes) - 1
+    inputs = room.activations[last]
+    last_layer(layers.parameters, start, layers.biases, sizes[last], inputs, room.sums, room.preferences)
+    return start
+
+
+@njit
+def backward(layers, room, start):
+    """Add a chunk's gradient."""
+    sizes, last = layers.sizes, len(layers.sizes) - 1
+    last_layer_back(layers, start, sizes[last], room.activations[last], room.errors[last], room, last > 0)
+    across = len(layers.across)
+    for layer in range(last - 1, -1, -1):
+        num_inputs, num_units = sizes[layer], sizes[layer + 1]
+        start -= (num_inputs + 1) * num_units
+        inputs, errors = room.activations[layer], room.errors[layer + 1]
+        hidden_layer_back(room.gradient, start, num_inputs, num_units, inputs, errors)
+        if layer > 0:
+            across -= num_inputs * num_units
+            errors_below(layers.across, across, num_inputs, num_units, errors, inputs, room.errors[layer])
+
+
+@njit
+def differentiate(
+    layers, room, observations, actions, weights, log_probs_then, limit, entropy_coef, gradient, totals
+):
+    """The gradient of the loss's sum over N steps.
+
+    Args:
+        observations: float32[N, size]; actions: unsigned[N].
+        weights: float32[N], of each step's log-probability.
+        log_probs_then: float32[N], or of length 0 where the weights of now played the steps; ``limit`` of
+            their ratios, see :func:`distpg.learning.policy_gradient.truncated_ratios`.
+        gradient: float64, the result: as ``parameters``, then as ``biases``.
+        totals: float64[2], the sums of the loss and of the entropies.
+    """
+    size, num_steps = len(room.gradient), len(actions)
+    gradient[:], totals[:] = 0.0, 0.0
+    for part in range(0, num_steps, CHUNKS * ROWS):
+        room.gradient[:], room.by_biases[:] = f32(0.0), f32(0.0)
+        for first in range(part, min(part + CHUNKS * ROWS, num_steps), ROWS):
+            count = min(ROWS, num_steps - first)
+            start = forward(layers, room, observations, first, count)
+            slopes_of_loss(first, count, actions, weights, log_probs_then, limit, entropy_coef, room, totals)
+            backward(layers, room, start)
+        for i in range(size):
+            gradient[i] += room.gradient[i]
+        for k in range(len(room.by_biases)):
+            gradient[size + k] += room.by_biases[k]
+
+
+@njit
+def divergence(before, after, room, observations):
+    """The sum over N states of KL(policy before || policy after)."""
+    total, num_steps = 0.0, len(observations)
+    pi, then = room.slopes, room.kept
+    for first in range(0, num_steps, ROWS):
+        count = min(ROWS, num_steps - first)
+        forward(before, room, observations, first, count)
+        then[:] = room.preferences
+        softmax(then, room.scratch, pi, room.entropies)
+        room.log_totals[:] = room.scratch[0]
+        forward(after, room, observations, first, count)
+        softmax(room.preferences, room.scratch, room.others, room.entropies)
+        for r in range(count):
+            total += np.float64(room.scratch[0, r]) - np.float64(room.log_totals[r])
+            for k in range(len(pi)):
+                total += np.float64(pi[k, r]) * (np.float64(then[k, r]) - np.float64(room.preferences[k, r]))
+    return total
