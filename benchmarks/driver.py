@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.common import ray_runners, seconds_to_play, untrained
 from distpg.config.train_config import TrainConfig
 from distpg.core.tasks import Task
+from distpg.learning.passes import Question
 from distpg.on_ray.cluster import ray_cluster
 from distpg.sampling.env_runner import Answer, EnvRunner
 from distpg.sampling.runner_spec import EnvRunnerSpec
@@ -21,7 +22,7 @@ class AnswersAtOnce(EnvRunner):
 
     _played: Answer | None = None
 
-    def answer(self, tasks: Sequence[Task]) -> Answer:
+    def answer(self, tasks: Sequence[Task], question: Question | None = None) -> Answer:
         self._played = self._played or super().answer(tasks[:1])
         batch, digest = self._played.outcomes[0], self._played.digests[0]
         outcomes = [replace(batch, weights_seq_no=task.weights_seq_no) for task in tasks]

@@ -16,7 +16,8 @@ from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import PolicySpec, preferences
 from distpg.learning.baselines import baseline_values
 from distpg.learning.learner import Learner
-from distpg.learning.policy_gradient import policy_gradient_loss, scale_advantages
+from distpg.learning.policy_gradient import policy_gradient_loss
+from distpg.learning.scaling import scale_advantages
 
 USUAL, WIDE = PolicySpec(4, (2,), TrainConfig().hidden_sizes), PolicySpec(4, (2,), (256, 256))
 # Policy, episodes, and steps of each.

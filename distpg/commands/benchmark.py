@@ -35,8 +35,10 @@ class BenchmarkOptions(EnvOptions):
     """Episodes that a runner plays side by side; auto: one 64th of an iteration, 1 to 64"""
     policy_lag: tuple[int, ...] = (0,)
     """Policy lags: updates by which the behaviour policy is behind"""
-    sampler: tuple[Literal["auto", "gymnasium"], ...] = ("auto",)
+    sampler: tuple[Literal["auto", "gymnasium", "compiled"], ...] = ("auto",)
     """Samplers"""
+    gradients: tuple[Literal["learner", "runners"], ...] = ("learner",)
+    """Where gradients are computed; it takes --train to see it"""
     train: bool = False
     """Update the weights after each iteration; otherwise all play with the initial ones"""
     repetitions: Annotated[int, Range(1)] = 5
@@ -69,7 +71,7 @@ class BenchmarkOptions(EnvOptions):
             for option in dataclasses.fields(TrainConfig)
             if hasattr(self, option.name)
         }
-        listed = ("sampler", "episodes_per_iteration", "policy_lag", "num_env_runners")
+        listed = ("sampler", "gradients", "episodes_per_iteration", "policy_lag", "num_env_runners")
         for name in listed:
             if not options[name]:
                 takes = describe_type(options_of(BenchmarkOptions)[name].type)

@@ -17,7 +17,7 @@ _MAX_BYTES = 2**20
 # By name, where a run starts from before its options.
 PRESETS: dict[str, dict[str, Any]] = {
     # Made for it alone: longer steps than other environments bear.
-    "cartpole": {"lr": 0.02, "max_kl": None, "normalise_observations": "none"},
+    "cartpole": {"lr": 0.02, "max_kl": None, "normalise_observations": "none", "sampler": "gymnasium"},
     # The article's experiment; --baseline episode is its second method. Its loss is summed over the steps of
     # its 4 episodes, ours is also divided by 4. Adam's step m / (sqrt(v) + eps) is the same with gradients
     # and eps divided by 4, to the last bit, since dividing by 4 is exact.
@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "adam_eps": 1e-8 / 4,
         "max_kl": None,
         "normalise_observations": "none",
+        "sampler": "gymnasium",
         "stop_return": 450.0,
     },
 }

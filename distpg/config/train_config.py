@@ -118,6 +118,8 @@ class TrainConfig:
     """Observation normalisation: by the space's bounds, or by the running mean and deviation"""
     sampler: Literal["auto", "gymnasium", "compiled"] = "auto"
     """How a runner plays episodes; auto: compiled where environment and policy are made for it"""
+    gradients: Literal["learner", "runners"] = "learner"
+    """Where gradients are computed; runners: in two passes over episodes that stay where they were played"""
     evaluate_every: Annotated[int, _NATURAL] = 0
     """Iterations between evaluations of the greedy policy, by which the best checkpoint is known; 0: none"""
     evaluation_episodes: Annotated[int, _LENGTH] = 20
@@ -186,6 +188,11 @@ class TrainConfig:
             raise ConfigError(
                 "--baseline episode with --returns total makes every weight 0: nothing would be learnt",
                 "Use --returns to-go, or another --baseline.",
+            )
+        if self.gradients == "runners" and self.baseline == "value":
+            raise ConfigError(
+                "--gradients runners cannot fit --baseline value, which needs the episodes in one place",
+                "Use another --baseline, timestep for instance, or --gradients learner.",
             )
         if self.gae_lambda is not None and (self.baseline != "value" or self.returns != "to-go"):
             raise ConfigError(

@@ -12,12 +12,16 @@ class Task(NamedTuple):
     Episodes that are not trained on are numbered on their own, and have random numbers of their own:
     ``periodic`` are those of evaluations in the course of a training, ``greedy`` and ``sampled`` those of
     ``distpg evaluate``.
+
+    ``question`` is 0 where the episodes themselves are wanted, else the number of what is asked about them:
+    see :class:`distpg.learning.passes.Question`.
     """
 
     first_episode: int
     num_episodes: int
     weights_seq_no: int
     plays: Literal["training", "periodic", "greedy", "sampled"] = "training"
+    question: int = 0
 
 
 def tasks_of_iteration(

@@ -166,7 +166,7 @@ class Backlog:
         tasks: list[Task] = []
         while len(tasks) < count and (head := self.head()) is not None:
             is_alone = self._work[head].is_alone
-            if tasks and (is_alone or head.weights_seq_no != tasks[0].weights_seq_no):
+            if tasks and (is_alone or head[2:] != tasks[0][2:]):
                 break
             tasks.append(self._pending.popleft())
             if is_alone:

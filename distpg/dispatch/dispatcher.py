@@ -106,7 +106,7 @@ class Dispatcher:
     def _take(self, report: Report, now: float) -> None:
         """Note in backlog and fleet what has happened."""
         match report:
-            case Added(tasks, audited):
+            case Added(tasks, audited, _):
                 self._backlog.add(tasks, audited)
             case Grown(num_runners):
                 self._fleet.grow(num_runners)

@@ -14,6 +14,7 @@ class Added:
 
     tasks: tuple[Task, ...]
     audited: tuple[Task, ...] = ()
+    owners: tuple[RunnerId | None, ...] = ()
 
 
 @dataclass(frozen=True)

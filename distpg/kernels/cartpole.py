@@ -30,7 +30,7 @@ def reset(state, lane, uniforms):
 
 @njit
 def over_total_mass(x):
-    """x / TOTAL_MASS to the bit, at a third of a division's cost.
+    """Divided by TOTAL_MASS, to the bit, at a third of a division's cost.
 
     Source: Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor" (1990): one
     correction suffices where the product is within a unit in the last place, as with this divisor.

@@ -15,14 +15,17 @@ from distpg.core.policies import PolicySpec, Weights, normalised
 from distpg.errors import DivergenceError
 from distpg.learning.baselines import baseline_values
 from distpg.learning.gae import generalised_advantages
-from distpg.learning.gradients import CompiledPolicyGradient, PolicyGradient, Terms, TorchPolicyGradient
+from distpg.learning.gradients import CompiledPolicyGradient, PolicyGradient, Terms
 from distpg.learning.learner_state import LearnerState, Moments
 from distpg.learning.modules import ModuleNetwork, module_weights
 from distpg.learning.network import Differentiable, Inputs, Network
 from distpg.learning.normalisation import ObservationNormaliser
 from distpg.learning.optimisers import Optimiser
-from distpg.learning.policy_gradient import clip_by_norm, discount_weights, scale_advantages
+from distpg.learning.passes import AtRunners, Gathered, Question, fitted, total
+from distpg.learning.policy_gradient import clip_by_norm
+from distpg.learning.scaling import discount_weights, scale_advantages
 from distpg.learning.settings import own_settings
+from distpg.learning.torch_gradient import TorchPolicyGradient
 from distpg.learning.trust_region import shorten_step
 from distpg.learning.value_function import ValueFunction
 
@@ -87,14 +90,18 @@ class Learner:
 
     @own_settings()
     def update(
-        self, batch: EpisodeBatch, lr: float | None = None, entropy_coef: float | None = None
+        self, episodes: EpisodeBatch | AtRunners, lr: float | None = None, entropy_coef: float | None = None
     ) -> Gradient:
-        """One step of gradient ascent on J; none where the batch's advantages are rounding noise.
+        """One step of gradient ascent on J; none where the episodes' advantages are rounding noise.
 
         Raises DivergenceError where the loss, its gradient or what came of it is not finite: the weights are
         of no use then. ``lr`` and ``entropy_coef`` are the configuration's by default.
         """
-        gradient = self.gradient(batch, entropy_coef)
+        coef = self._config.entropy_coef if entropy_coef is None else entropy_coef
+        if isinstance(episodes, AtRunners):
+            gradient = self._gradient_at_runners(episodes, coef)
+        else:
+            gradient = self.gradient(episodes, coef)
         self._check_finite("loss", math.isfinite(gradient.loss))
         self._check_finite("gradient", math.isfinite(gradient.norm))
         before = self._network.flat.clone()
@@ -106,7 +113,17 @@ class Learner:
             self._check_finite("change of the policy", math.isfinite(change))
         # The squares of finite numbers may not be; divided by them the weights would never move again.
         self._check_finite("square of the gradient", self._optimiser.is_finite)
-        # Last: the batch's own gradient must not see a value function that was fitted to it.
+        # Last: the episodes' own gradient must not see what is learnt from them beside it.
+        if isinstance(episodes, AtRunners):
+            self._remember_moments(episodes.gathered)
+        else:
+            self._remember(episodes, gradient)
+        self._check_finite("observations' deviation", self._normaliser.is_finite)
+        self._check_finite("policy", self._network.is_finite)
+        return gradient
+
+    def _remember(self, batch: EpisodeBatch, gradient: Gradient) -> None:
+        """Let a batch count for value function and normalisers."""
         if self._value is not None:
             assert gradient.value_targets is not None
             self._value.fit(self._seen(batch), gradient.value_targets, self.weights_seq_no)
@@ -114,9 +131,12 @@ class Learner:
         self._normaliser.add(batch.observations)
         if self._config.normalise_returns == "running":
             self._return_moments = self._return_moments.add(batch.returns)
-        self._check_finite("observations' deviation", self._normaliser.is_finite)
-        self._check_finite("policy", self._network.is_finite)
-        return gradient
+
+    def _remember_moments(self, gathered: Gathered) -> None:
+        """As :meth:`_remember`, of episodes that are elsewhere."""
+        self._normaliser.add_moments([(part.summary.num_steps, *part.moments) for part in gathered.parts])
+        if self._config.normalise_returns == "running":
+            self._return_moments = self._return_moments.merged(*gathered.return_moments)
 
     def _check_finite(self, what: str, is_finite: bool) -> None:
         if not is_finite:
@@ -140,7 +160,7 @@ class Learner:
             raise ValueError("a batch that older weights played needs its log-probabilities")
         log_probs_then = batch.log_probs if is_lagged else None
         advantages, targets = self._advantages(batch)
-        unit = self._return_moments.deviation if config.normalise_returns == "running" else 1.0
+        unit = self._unit
         scaled = scale_advantages(advantages / unit, batch.returns / unit, config.normalise_advantages)
         terms = Terms(
             self._step_weights(scaled, batch, coef),
@@ -150,16 +170,46 @@ class Learner:
             config.ratio_clip,
         )
         found = self._policy_gradient.differentiate(batch, self.weights, terms)
+        flat = torch.from_numpy(found.flat.astype(np.float32, copy=False))
         return Gradient(
-            flat=None if terms.step_weights is None else found.flat,
+            flat=None if terms.step_weights is None else flat,
             loss=found.loss,
-            norm=float(torch.linalg.vector_norm(found.flat, dtype=torch.float64)),
+            norm=_norm(flat),
             policy_entropy=found.entropy_sum / batch.num_steps,
             return_variance=_variance(batch.returns.astype(np.float64)),
             advantage_variance=_variance(advantages),
             is_noise=scaled is None,
             divergence=found.divergence,
             value_targets=targets,
+        )
+
+    @property
+    def _unit(self) -> float:
+        """What returns are divided by."""
+        return self._return_moments.deviation if self._config.normalise_returns == "running" else 1.0
+
+    def _gradient_at_runners(self, episodes: AtRunners, entropy_coef: float) -> Gradient:
+        """As :meth:`gradient`, in two passes: the sums over steps come from where the episodes are."""
+        config, gathered = self._config, episodes.gathered
+        summary, before = gathered.summary, self.weights
+        assert config.baseline != "value"  # the configuration refuses it
+        found = fitted(gathered, config.baseline, config.normalise_advantages, self._unit)
+        is_lagged = summary.weights_seq_no != self.weights_seq_no
+        sums = total(episodes.ask(Question(before, found.fit, entropy_coef, is_lagged)))
+
+        def divergence(now: Weights) -> float:
+            return total(episodes.ask(Question(before, others=now))).loss / summary.num_steps
+
+        flat = torch.from_numpy((sums.gradient / summary.num_episodes).astype(np.float32))
+        return Gradient(
+            flat=None if found.fit is None and entropy_coef == 0 else flat,
+            loss=sums.loss / summary.num_episodes,
+            norm=_norm(flat),
+            policy_entropy=sums.entropy / summary.num_steps,
+            return_variance=found.return_variance,
+            advantage_variance=found.advantage_variance,
+            is_noise=found.fit is None,
+            divergence=divergence,
         )
 
     def _advantages(self, batch: EpisodeBatch) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -231,6 +281,10 @@ class Learner:
         if self._value is not None:
             assert state.value is not None
             self._value.restore(state.value)
+
+
+def _norm(flat: Tensor) -> float:
+    return float(torch.linalg.vector_norm(flat, dtype=torch.float64))
 
 
 def _variance(values: NDArray[np.float64]) -> float:

@@ -26,13 +26,16 @@ class Moments:
     def add(self, values: NDArray[np.float32]) -> Moments:
         """These values counted too."""
         numbers = values.astype(np.float64)
-        mean, count = float(numbers.mean()), self.count + len(numbers)
-        difference = mean - self.mean
-        squares = float(np.square(numbers - mean).sum())
+        mean = float(numbers.mean())
+        return self.merged(len(numbers), mean, float(np.square(numbers - mean).sum()))
+
+    def merged(self, count: int, mean: float, squares: float) -> Moments:
+        """So many values more, of which these are the moments."""
+        both, difference = self.count + count, mean - self.mean
         return Moments(
-            count=count,
-            mean=self.mean + difference * len(numbers) / count,
-            squares=self.squares + squares + difference**2 * self.count * len(numbers) / count,
+            count=both,
+            mean=self.mean + difference * count / both,
+            squares=self.squares + squares + difference**2 * self.count * count / both,
         )
 
     @property

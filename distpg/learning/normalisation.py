@@ -1,12 +1,14 @@
 """Observations scaled by the mean and deviation of what was seen before, kept among the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distpg.core.policies import OBSERVATION_ARRAYS, PolicySpec, Weights
+
+Float64s = NDArray[np.float64]
 
 # Numbers that are made float64 at once; from the shape alone, as it decides the order of sums.
 _CHUNK = 2**20
@@ -38,7 +40,17 @@ class ObservationNormaliser:
             return
         rows = max(1, _CHUNK // max(1, observations.shape[1]))
         for start in range(0, len(observations), rows):
-            self._merge(observations[start : start + rows].astype(np.float64))
+            self._merge(*moments_of(observations[start : start + rows]))
+        self._scale()
+
+    def add_moments(self, parts: Iterable[tuple[int, Float64s, Float64s]]) -> None:
+        """As :meth:`add`, of observations of which :func:`moments_of` tells, in order."""
+        if self._learns:
+            for part in parts:
+                self._merge(*part)
+            self._scale()
+
+    def _scale(self) -> None:
         deviation = np.sqrt(self._squares / self._count)
         is_constant = deviation <= _CONSTANT * np.maximum(1.0, np.abs(self._mean))
         scale = 1 / np.where(is_constant, 1.0, deviation)
@@ -47,14 +59,11 @@ class ObservationNormaliser:
             name: array.astype(np.float32) for name, array in zip(OBSERVATION_ARRAYS, numbers, strict=True)
         }
 
-    def _merge(self, numbers: NDArray[np.float64]) -> None:
-        count, before = len(numbers), self._count
-        mean = np.add.reduce(numbers, axis=0) / count
-        numbers -= mean
-        numbers *= numbers
+    def _merge(self, count: int, mean: Float64s, squares: Float64s) -> None:
+        before = self._count
         difference, self._count = mean - self._mean, before + count
         self._mean = self._mean + difference * (count / self._count)
-        self._squares += np.add.reduce(numbers, axis=0)
+        self._squares += squares
         self._squares += difference * difference * (before * count / self._count)
 
     @property
@@ -79,3 +88,12 @@ class ObservationNormaliser:
         if state:
             self._count = int(state["count"])
             self._mean, self._squares = state["mean"].copy(), state["squares"].copy()
+
+
+def moments_of(observations: NDArray[Any]) -> tuple[int, Float64s, Float64s]:
+    """Of observations [N, size]: N, their mean and sum of squared deviations from it, float64[size]."""
+    numbers, count = observations.astype(np.float64), len(observations)
+    mean = np.add.reduce(numbers, axis=0) / count
+    numbers -= mean
+    numbers *= numbers
+    return count, mean, np.add.reduce(numbers, axis=0)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import TrainingStalled
+from distpg.core.summaries import Summary
 from distpg.learning.learner import Gradient
 
 _IN_A_ROW = 10
@@ -32,25 +32,25 @@ class Watch:
         self._largest_norm = 0.0
         self._in_a_row = {"dead": 0, "noise": 0}
 
-    def see(self, batch: EpisodeBatch, gradient: Gradient) -> list[TrainingStalled]:
+    def see(self, summary: Summary, gradient: Gradient) -> list[TrainingStalled]:
         """What is to be said after this iteration."""
-        returns = batch.episode_returns
+        returns = summary.episode_returns
         mean = float(returns.mean())
         if self._first_mean is None and self._is_new:
             self._first_mean = mean
         self._largest_norm = max(self._largest_norm, gradient.norm)
         gone = max(_GONE * self._largest_norm, _GONE_ALTOGETHER)
         is_dead = (
-            gradient.policy_entropy < _CERTAIN and gradient.norm <= gone and not self._is_well(mean, batch)
+            gradient.policy_entropy < _CERTAIN and gradient.norm <= gone and not self._is_well(mean, summary)
         )
         # Equal returns, as at the top of CartPole, leave nothing to be learnt, and rightly so.
         spread = float(returns.max() - returns.min())
         is_noise = gradient.is_noise and spread > 1e-9 * float(np.abs(returns).max())
         said = []
         if self._for_long("dead", is_dead):
-            said.append(_dead(batch, gradient, mean))
+            said.append(_dead(summary, gradient, mean))
         if self._for_long("noise", is_noise):
-            said.append(_noise(batch))
+            said.append(_noise(summary))
         return said
 
     def _for_long(self, what: str, is_so: bool) -> bool:
@@ -60,36 +60,36 @@ class Watch:
             return self._in_a_row[what] == _IN_A_ROW
         return False
 
-    def _is_well(self, mean: float, batch: EpisodeBatch) -> bool:
+    def _is_well(self, mean: float, summary: Summary) -> bool:
         """Whether a policy that does not change any more may be a good one."""
         if self._goal is not None:
             return mean >= self._goal
         has_improved = self._first_mean is None or mean > self._first_mean
-        return has_improved and _size(batch) < _LARGE
+        return has_improved and _size(summary) < _LARGE
 
 
-def _size(batch: EpisodeBatch) -> float:
-    return max(-float(batch.observations.min()), float(batch.observations.max()))
+def _size(summary: Summary) -> float:
+    return max(-summary.low, summary.high)
 
 
-def _dead(batch: EpisodeBatch, gradient: Gradient, mean: float) -> TrainingStalled:
+def _dead(summary: Summary, gradient: Gradient, mean: float) -> TrainingStalled:
     why = (
         f"for {_IN_A_ROW} iterations the policy has been certain of its actions "
         f"(entropy {gradient.policy_entropy:.1g}) and had no gradient ({gradient.norm:.1g}), "
         f"at a mean return of {mean:.6g}"
     )
-    low, high = float(batch.observations.min()), float(batch.observations.max())
+    low, high = summary.low, summary.high
     hint = (
         "Start anew with a lower --lr, or with an --entropy-coef, 0.01 for instance."
-        if _size(batch) < _LARGE
+        if _size(summary) < _LARGE
         else f"Observations range from {low:.6g} to {high:.6g}: scale them to about -1 to 1, "
         "in the environment or with gymnasium.wrappers.TransformObservation."
     )
     return TrainingStalled(why, hint)
 
 
-def _noise(batch: EpisodeBatch) -> TrainingStalled:
-    low, high = float(batch.episode_returns.min()), float(batch.episode_returns.max())
+def _noise(summary: Summary) -> TrainingStalled:
+    low, high = float(summary.episode_returns.min()), float(summary.episode_returns.max())
     skipped = f"{_IN_A_ROW} updates in a row were skipped"
     if max(-low, high) < _TINY:
         why = f"{skipped}: returns from {low:.1g} to {high:.1g} are too small for float32"

@@ -33,7 +33,8 @@ class RayEnvRunner:
         self._runner = EnvRunner(spec)
         self._trial_steps = 0
         self._doing: tuple[int, float, int] | None = None  # a call, when it began, and steps before it
-        self._loaded = 0
+        self._loaded = self._asked = 0
+        self._question: Any = None
         self._withdrawn = 0
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -60,23 +61,27 @@ class RayEnvRunner:
         # On a busy machine imports alone take long. So what the process computes counts as well, in bounds.
         return Doing(call, since, self._trial_steps + min(int(time.process_time()), _MOST_CPU_S))
 
-    def answer(self, call: int, tasks: bytes, number: int, digest: str, weights: Any) -> bytes:
+    def answer(
+        self, call: int, tasks: bytes, number: int, digest: str, weights: Any, *question: Any
+    ) -> bytes:
         """:meth:`EnvRunner.answer`, encoded on both ways; empty where nobody wants it any more.
 
         Args:
             call: Its number; later calls of the same group have higher ones.
             number: Of the weights, whose checksum is ``digest``: those that are loaded are not looked at.
             weights: Encoded, or in a list where the object store has them so.
+            question: None, or its number, checksum and itself, likewise.
         """
         if call == self._withdrawn:
             return b""
         self._doing = call, time.monotonic(), self._runner.steps
         if number != self._loaded:
-            encoded = ray.get(weights[0]) if isinstance(weights, list) else weights
-            self._runner.load(decode_checked(encoded, digest))
+            self._runner.load(_decoded(digest, weights))
             self._loaded = number
+        if question and question[0] != self._asked:
+            self._question, self._asked = _decoded(*question[1:]), question[0]
         try:
-            return encode(self._runner.answer(decode(tasks)))
+            return encode(self._runner.answer(decode(tasks), self._question if question else None))
         except StoppedError:
             return b""
         finally:
@@ -92,6 +97,11 @@ class RayEnvRunner:
     def close(self) -> str | None:
         """Release the environments; what went wrong, if anything did."""
         return self._runner.close()
+
+
+def _decoded(digest: str, payload: Any) -> Any:
+    """What is encoded, or in a list where the object store has it so."""
+    return decode_checked(ray.get(payload[0]) if isinstance(payload, list) else payload, digest)
 
 
 def new_actors(

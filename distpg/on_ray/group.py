@@ -11,13 +11,13 @@ from ray.exceptions import RayError, RayTaskError
 from typing_extensions import override
 
 from distpg.core import events
-from distpg.core.episodes import EpisodeBatch, concatenate
 from distpg.core.policies import Weights
 from distpg.core.tasks import Task, audited
 from distpg.dispatch import messages
 from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.flight_recorder import Handle, recorded
 from distpg.errors import DistpgError, EpisodeError, in_words
+from distpg.learning.passes import Question
 from distpg.on_ray import faults
 from distpg.on_ray.admission import Admission
 from distpg.on_ray.encoding import decode
@@ -25,10 +25,17 @@ from distpg.on_ray.farewell import Retired, close_actors
 from distpg.on_ray.introduction import Introduction
 from distpg.on_ray.metrics import RayMetrics
 from distpg.on_ray.remote_runner import RemoteRunner
-from distpg.on_ray.shared_weights import SharedWeights
+from distpg.on_ray.shared import Shared
 from distpg.on_ray.side_channel import SideChannel
 from distpg.sampling.env_runner import Answer
-from distpg.sampling.group import CollectTimes, EnvRunnerGroup, Ticket, answers_differ, not_closed
+from distpg.sampling.group import (
+    CollectTimes,
+    EnvRunnerGroup,
+    Gathered,
+    Ticket,
+    answers_differ,
+    not_closed,
+)
 from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.system.files import storage_error
 
@@ -42,7 +49,7 @@ _FEW_CALLS = 8
 
 
 # What a runner was asked: whether it has its process, who it is, whether it is there still, or to play.
-_Question = Literal["placed", "join", "heartbeat", "call"]
+_Asked = Literal["placed", "join", "heartbeat", "call"]
 
 
 class RayEnvRunnerGroup(EnvRunnerGroup):
@@ -91,11 +98,11 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._asked: set[int] = set()
         self._retired = Retired()
         # What Ray will give, in the order in which it was asked for; of those gone since it means nothing.
-        self._awaited: dict[Any, tuple[_Question, RemoteRunner]] = {}
-        self._weights = SharedWeights()
+        self._awaited: dict[Any, tuple[_Asked, RemoteRunner]] = {}
+        self._weights, self._questions = Shared(), Shared()
         self._open: dict[Ticket, None] = {}
-        self._latest: dict[Task, EpisodeBatch] = {}
-        self._accepted: dict[Task, EpisodeBatch] = {}
+        self._latest: dict[Task, tuple[Any, int]] = {}
+        self._accepted: dict[Task, tuple[Any, int]] = {}
         self._failures: dict[Task, EpisodeError] = {}
         self._given_up: list[tuple[Task, DistpgError]] = []
         self._num_calls = self._num_started = 0
@@ -125,18 +132,26 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
             self._wait()
 
     @override
-    def add(self, tasks: Sequence[Task], weights: Weights) -> Ticket:
+    def add(
+        self,
+        tasks: Sequence[Task],
+        weights: Weights,
+        question: Question | None = None,
+        runners: Sequence[int | None] = (),
+    ) -> Ticket:
         ticket = Ticket(tuple(tasks))
         start = time.perf_counter()
         self._weights.add(tasks[0].weights_seq_no, weights)
+        if question is not None:
+            self._questions.add(tasks[0].question, question)
         self.times.broadcast_s += time.perf_counter() - start
         self._open[ticket] = None
         twice = audited(tasks, self._spec.seed, self._audit_every)
-        self._report(messages.Added(ticket.tasks, tuple(sorted(twice))))
+        self._report(messages.Added(ticket.tasks, tuple(sorted(twice)), tuple(runners)))
         return ticket
 
     @override
-    def collect(self, ticket: Ticket) -> EpisodeBatch:
+    def gather(self, ticket: Ticket) -> Gathered:
         first, last = ticket.tasks[0], ticket.tasks[-1]
         waiting = list(ticket.tasks)
         while waiting:
@@ -153,7 +168,9 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
                 self._wait()
         del self._open[ticket]
         self._weights.keep({other.tasks[0].weights_seq_no for other in self._open})
-        return concatenate([self._accepted.pop(task) for task in ticket.tasks])
+        self._questions.keep({other.tasks[0].question for other in self._open})
+        outcomes, runners = zip(*(self._accepted.pop(task) for task in ticket.tasks), strict=True)
+        return Gathered(list(outcomes), runners)
 
     @override
     def publish(self, metrics: Mapping[str, Any]) -> None:
@@ -254,14 +271,14 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         answer: Answer = decode(result)
         self.times.add_sampling(runner.number, answer.seconds)
         for task, outcome in zip(tasks, answer.outcomes, strict=True):
-            if isinstance(outcome, EpisodeBatch):
-                self._latest[task] = outcome
+            if not isinstance(outcome, EpisodeError):
+                self._latest[task] = outcome, runner.number
             else:
                 self._failures[task] = outcome
                 self._on_event(events.EpisodeTriedElsewhere(outcome.episode, runner.number, outcome.message))
         return messages.Answered(runner.number, answer.seconds, answer.steps, answer.digests)
 
-    def _fault(self, question: _Question, runner: RemoteRunner, error: RayError) -> messages.Report | None:
+    def _fault(self, question: _Asked, runner: RemoteRunner, error: RayError) -> messages.Report | None:
         cause = faults.cause_of(error)
         if isinstance(cause, DistpgError) and (question == "call" or not self._any_joined):
             raise cause from error
@@ -333,7 +350,9 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
     def _send(self, command: messages.Send) -> None:
         runner, tasks = self._runners[command.runner], command.tasks
         self._num_calls += 1
-        runner.send(self._num_calls, tasks, self._weights[tasks[0].weights_seq_no], command.why == "ahead")
+        weights, asked = self._weights[tasks[0].weights_seq_no], tasks[0].question
+        question = self._questions[asked] if asked else None
+        runner.send(self._num_calls, tasks, weights, question, command.why == "ahead")
         if command.why != "ahead":
             self._await_call(runner)
         if command.why == "hedge":

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 from distpg.core.tasks import Task
 from distpg.on_ray.encoding import encode
 
+Numbered = tuple[int, str, Any]
+"""As :class:`distpg.on_ray.shared.Shared` has it."""
+
 
 class Call(NamedTuple):
     """A call on its way: what Ray will give for it, its number, and its tasks."""
@@ -42,9 +45,12 @@ class RemoteRunner:
         """Number of the call that it works on, 0 where it is on its way to join; None: it does nothing."""
         return self.call.number if self.call is not None else None if self.has_joined else 0
 
-    def send(self, number: int, tasks: tuple[Task, ...], weights: tuple[int, str, Any], ahead: bool) -> None:
-        """A call with numbered weights, for now or for when the present one is done."""
-        call = Call(self.actor.answer.remote(number, encode(tasks), *weights), number, tasks)
+    def send(
+        self, number: int, tasks: tuple[Task, ...], weights: Numbered, question: Numbered | None, ahead: bool
+    ) -> None:
+        """A call with weights, and with what is asked, for now or for when the present one is done."""
+        arguments = [*weights, *(question or ())]
+        call = Call(self.actor.answer.remote(number, encode(tasks), *arguments), number, tasks)
         if ahead:
             self.next_call = call
         else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distpg.config.train_config import TrainConfig, deciding_options
-from distpg.core.episodes import EpisodeBatch
+from distpg.core.summaries import Summary
 from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import Checkpoint, save_checkpoint
 from distpg.runs.metrics import EPISODE_HEADER, Metrics, episode_lines
@@ -93,10 +93,10 @@ class Recorder:
             if error is None:
                 raise storage_error(self._run, fault) from fault
 
-    def record(self, metrics: Metrics, batch: EpisodeBatch, learner: Learner, progress: Progress) -> None:
+    def record(self, metrics: Metrics, summary: Summary, learner: Learner, progress: Progress) -> None:
         """Write an iteration, and a checkpoint if one is due."""
         with writing(self._run):
-            self._episodes.writelines(episode_lines(batch, progress))
+            self._episodes.writelines(episode_lines(summary, progress))
             self._episodes.flush()
             self._metrics.write(strict_json(metrics) + "\n")
             self._metrics.flush()

@@ -44,7 +44,13 @@ def why_not_compiled(env_spec: EnvSpec, policy_spec: PolicySpec) -> str | None:
 def has_to_compile(env_spec: EnvSpec, policy_spec: PolicySpec) -> bool:
     """Whether the compiled sampler of this is not there yet, and takes seconds to be."""
     cache = None if (key := _key(env_spec, policy_spec)) is None else compile_cache(key)
-    return cache is None or not any(cache.glob("*/rollout.play-*.nbi"))
+    gradient = compile_cache()
+    return (
+        cache is None
+        or gradient is None
+        or not any(cache.glob("*/rollout.play-*.nbi"))
+        or not any(gradient.glob("*/gradient.differentiate-*.nbi"))
+    )
 
 
 def _key(env_spec: EnvSpec, policy_spec: PolicySpec) -> str | None:

@@ -2,8 +2,9 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,23 @@ from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
+from distpg.learning.passes import Question, Statistics, Sums
 from distpg.sampling.failures import failure
 from distpg.sampling.new_sampler import new_sampler
 from distpg.sampling.runner_spec import EnvRunnerSpec
 from distpg.sampling.sampler import PLAYS, Trajectories
+from distpg.sampling.second_pass import SecondPass
+
+Outcome = EpisodeBatch | Statistics | Sums | EpisodeError
+"""What comes of a task: its episodes; where they stay, statistics of them, or the sums that a question wants;
+or why one of them failed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a call, its steps and seconds: each task's batch and digest, or why an episode failed."""
+    """What came of a call, its steps and seconds: each task's outcome, and its digest unless it failed."""
 
-    outcomes: list[EpisodeBatch | EpisodeError]
+    outcomes: list[Outcome]
     digests: tuple[str | None, ...]
     seconds: float
     steps: int
@@ -39,6 +46,10 @@ class EnvRunner:
         if not spec.compile_cache:
             do_without_cache()
         self._sampler = new_sampler(spec)
+        self._second = None
+        if spec.passes is not None:
+            has_masks = spec.env.action_mask != "none"
+            self._second = SecondPass(spec.policy, spec.passes, has_masks, spec.seed)
 
     def sample(self, task: Task, weights: Weights) -> EpisodeBatch:
         """The task's episodes with their returns; raises EpisodeError where the environment fails."""
@@ -105,25 +116,49 @@ class EnvRunner:
             return self.play(first._replace(num_episodes=end - first.first_episode))
         return concatenate([self.play(task) for task in tasks])
 
-    def answer(self, tasks: Sequence[Task]) -> Answer:
-        """Play several tasks in one call. An episode that fails fails its own task only."""
+    def answer(self, tasks: Sequence[Task], question: Question | None = None) -> Answer:
+        """Do several tasks in one call. An episode that fails fails its own task only.
+
+        Args:
+            question: What is asked about their episodes, where the tasks have a question.
+        """
         start, steps = time.perf_counter(), self.steps
-        outcomes: list[EpisodeBatch | EpisodeError] = []
-        try:
-            ends = itertools.accumulate(task.num_episodes for task in tasks)
-            whole = self.play_joined(tasks)
-            for task, end in zip(tasks, ends, strict=True):
-                outcomes.append(episodes_of(whole, end - task.num_episodes, task.num_episodes))
-        except EpisodeError:
-            outcomes = [self._outcome(task) for task in tasks]
-        digests = tuple(batch_digest(o) if isinstance(o, EpisodeBatch) else None for o in outcomes)
+        outcomes = self.outcomes(tasks, question)
+        digests = tuple(map(digest_of, outcomes))
         return Answer(outcomes, digests, time.perf_counter() - start, self.steps - steps)
 
-    def _outcome(self, task: Task) -> EpisodeBatch | EpisodeError:
+    def outcomes(self, tasks: Sequence[Task], question: Question | None = None) -> list[Outcome]:
+        """As of :meth:`answer`."""
+        if question is not None:
+            assert self._second is not None
+            return [self._attempt(self._asked, task, question) for task in tasks]
         try:
-            return self.play(task)
+            whole, ends = self.play_joined(tasks), itertools.accumulate(task.num_episodes for task in tasks)
+        except EpisodeError:
+            return [self._attempt(self._played, task) for task in tasks]
+        return [
+            self._told(task, episodes_of(whole, end - task.num_episodes, task.num_episodes))
+            for task, end in zip(tasks, ends, strict=True)
+        ]
+
+    def _attempt(self, do: Callable[..., Outcome], *arguments: Any) -> Outcome:
+        try:
+            return do(*arguments)
         except EpisodeError as error:
             return error
+
+    def _played(self, task: Task) -> Outcome:
+        return self._told(task, self.play(task))
+
+    def _told(self, task: Task, batch: EpisodeBatch) -> Outcome:
+        """What the learner wants of episodes."""
+        if self._second is None or task.plays != "training":
+            return batch
+        return self._second.keep(task, batch)
+
+    def _asked(self, task: Task, question: Question) -> Outcome:
+        assert self._second is not None
+        return self._second.answer(task, question, self.play)
 
     @property
     def steps(self) -> int:
@@ -155,3 +190,10 @@ def _of_evaluation(task: Task, played: Trajectories) -> EpisodeBatch:
         terminated=played.terminated,
         weights_seq_no=task.weights_seq_no,
     )
+
+
+def digest_of(outcome: Outcome) -> str | None:
+    """Two outcomes of one task must agree in it: first 16 hex digits of SHA-256; None: it failed."""
+    if isinstance(outcome, EpisodeError):
+        return None
+    return batch_digest(outcome) if isinstance(outcome, EpisodeBatch) else outcome.digest

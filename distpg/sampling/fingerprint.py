@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distpg.core.episodes import batch_digest
+from distpg.core.episodes import EpisodeBatch, batch_digest
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.seeding import Stream, uniform, words
 from distpg.core.tasks import Task
 from distpg.environments.envs import close_env, make_env
 from distpg.environments.trace import play
+from distpg.learning.passes import Fit, Question, Wanted
 from distpg.sampling.compiled_policy import Steps
 from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.module_policy import first_weights, new_policy
 from distpg.sampling.runner_spec import EnvRunnerSpec
+from distpg.sampling.second_pass import SecondPass
 from distpg.system.generators import generators_kept, seed_generators
 
 _SEED = 0
@@ -29,7 +31,7 @@ class Fingerprint(NamedTuple):
 
     numerics: str
     """Digest of the policy's choices and their log-probabilities for fixed inputs; of the compiled sampler of
-    episodes that it plays."""
+    episodes that it plays; and of a gradient, where runners compute it."""
     environment: str
     """Of the trial steps under fixed actions; of what is no function of seed and actions another."""
 
@@ -60,7 +62,34 @@ def _some_weights(policy: PolicySpec) -> Weights:
 
 def numerics_digest(spec: EnvRunnerSpec, on_step: Callable[[], None] = lambda: None) -> str:
     """As in :class:`Fingerprint`."""
-    return _compiled_digest(spec, on_step) if spec.sampler == "compiled" else _choices_digest(spec.policy)
+    is_compiled = spec.sampler == "compiled"
+    digest = _compiled_digest(spec, on_step) if is_compiled else _choices_digest(spec.policy)
+    if spec.passes is None:
+        return digest
+    return hashlib.sha256((digest + _gradient_digest(spec, spec.passes)).encode()).hexdigest()
+
+
+def _gradient_digest(spec: EnvRunnerSpec, wanted: Wanted) -> str:
+    """Of the sums that this process gives for fixed steps."""
+    policy = spec.policy
+    numbers = uniform(words(_SEED, Stream.ACTION, np.arange(_ROWS), 0, policy.observation_size))
+    chosen = numbers[:, :1] * np.array(policy.action_sizes)
+    actions = chosen.astype(policy.action_dtype) if policy.is_categorical else chosen.astype(np.float32)
+    batch = EpisodeBatch(
+        observations=4 * numbers - 2,
+        actions=actions[:, 0] if policy.has_single_actions else actions,
+        returns=numbers[:, 0].copy(),
+        lengths=np.array([_ROWS], np.int32),
+        episode_ids=np.zeros(1, np.int64),
+        episode_returns=np.zeros(1),
+        terminated=np.ones(1, np.bool_),
+        weights_seq_no=0,
+    )
+    fit = Fit("none", 1, 0.0, _ROWS, np.zeros(0))
+    question = Question(_some_weights(policy), fit)
+    second = SecondPass(policy, wanted, has_masks=False, seed=_SEED)
+    sums = second.answer(Task(0, 1, 0), question, lambda task: batch)
+    return sums.digest
 
 
 def _choices_digest(policy: PolicySpec) -> str:

@@ -6,6 +6,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.policies import PolicySpec
 from distpg.core.returns import Returns
 from distpg.environments.making import EnvSpec, env_spec
+from distpg.learning.passes import Wanted, wanted_by
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class EnvRunnerSpec:
 
     ``log_probs``, ``rewards`` and ``finals``, final observations, say whether batches hold them. To show that
     it plays as others do, a runner makes ``trial_steps`` in ``trial_episodes``, or fewer where they are slow.
-    ``sampler`` is ``gymnasium`` or ``compiled``.
+    ``sampler`` is ``gymnasium`` or ``compiled``. ``passes`` says what the learner wants to know of episodes
+    that stay with runners; None: it wants the episodes.
     """
 
     env: EnvSpec
@@ -30,6 +32,7 @@ class EnvRunnerSpec:
     trial_steps: int = 200
     trial_episodes: int = 200
     sampler: str = "gymnasium"
+    passes: Wanted | None = None
 
 
 def env_runner_spec(
@@ -48,4 +51,5 @@ def env_runner_spec(
         rewards=rewards or config.gae_lambda is not None,
         finals=config.gae_lambda is not None,
         sampler=config.sampler,
+        passes=wanted_by(config) if config.gradients == "runners" else None,
     )

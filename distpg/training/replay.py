@@ -193,8 +193,8 @@ def _weights_after(
         started(here, interrupts, lambda event: None, None, first, earlier) as runners,
     ):
         while progress.iterations < updates:
-            batch = runners.collect(progress.iterations, learner.weights)
-            learn(config, learner, batch, progress, sample_s=0.0)
+            episodes = runners.play(progress.iterations, learner.weights)
+            learn(config, learner, episodes, progress, sample_s=0.0)
     # A checkpoint between the two has the weights of the updates that the iteration lags behind.
     known = (*learner.earlier_weights, learner.weights)
     return known[updates - learner.weights_seq_no - 1]

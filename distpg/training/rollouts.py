@@ -6,6 +6,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.policies import PolicySpec, Weights
 from distpg.core.tasks import tasks_of_iteration
+from distpg.learning.passes import AtRunners, Gathered, Question, Sums
 from distpg.sampling.group import EnvRunnerGroup, Ticket
 from distpg.sampling.module_policy import first_weights
 from distpg.training.runners import plan
@@ -46,7 +47,8 @@ class Rollouts:
         self._doubts = doubts
         self._iteration = self._next = iteration
         self._weights = dict(enumerate(earlier, iteration - len(earlier)))
-        self._tickets: list[Ticket] = []
+        self._tickets: list[tuple[Ticket, Weights]] = []
+        self._questions = 0
         self._shapes = policy.weight_shapes
 
     @property
@@ -73,6 +75,35 @@ class Rollouts:
             EnvRunnersError: No runner is left.
             KeyboardInterrupt: SIGINT or SIGTERM.
         """
+        ticket, _ = self._take_on(iteration, weights)
+        batch = self.group.collect(ticket)
+        self._check_interrupts()
+        self._iteration += 1
+        return batch
+
+    def play(self, iteration: int, weights: Weights) -> EpisodeBatch | AtRunners:
+        """As :meth:`collect`; where gradients are the runners', their episodes stay with them."""
+        if self.config.gradients == "learner":
+            return self.collect(iteration, weights)
+        ticket, played_with = self._take_on(iteration, weights)
+        found = self.group.gather(ticket)
+        self._check_interrupts()
+        self._iteration += 1
+        runners = found.runners
+
+        def ask(question: Question) -> list[Sums]:
+            nonlocal runners
+            self._questions += 1
+            tasks = [task._replace(question=self._questions) for task in ticket.tasks]
+            answers = self.group.gather(self.group.add(tasks, played_with, question, runners))
+            self._check_interrupts()
+            runners = answers.runners  # who answered has the episodes now
+            return answers.outcomes
+
+        return AtRunners(Gathered(tuple(found.outcomes)), ask)
+
+    def _take_on(self, iteration: int, weights: Weights) -> tuple[Ticket, Weights]:
+        """Give the group all that may be played now; an iteration's ticket, and what plays it."""
         if iteration != self._iteration:
             raise ValueError(f"iteration {self._iteration} is next, not {iteration}")
         if self._shapes != {name: array.shape for name, array in weights.items() if array.dtype == "f4"}:
@@ -87,14 +118,11 @@ class Rollouts:
             needed = tasks[0].weights_seq_no
             if needed > iteration:
                 break
-            self._tickets.append(self.group.add(tasks, self._weights[needed]))
+            self._tickets.append((self.group.add(tasks, self._weights[needed]), self._weights[needed]))
             self._next += 1
             for outdated in [number for number in self._weights if number < needed]:
                 del self._weights[outdated]
-        batch = self.group.collect(self._tickets.pop(0))
-        self._check_interrupts()
-        self._iteration += 1
-        return batch
+        return self._tickets.pop(0)
 
     def evaluate(self, number: int, num_episodes: int, weights: Weights) -> EpisodeBatch:
         """Episodes of evaluation number 0, 1, … with the most probable actions; without their steps.

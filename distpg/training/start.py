@@ -7,6 +7,7 @@ from dataclasses import replace
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Event, OnEvent
 from distpg.core.policies import Weights
+from distpg.errors import ConfigError
 from distpg.sampling.runner_spec import env_runner_spec
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_address
@@ -43,6 +44,11 @@ def rollouts(
         ConfigError: The configuration cannot work; nothing was started.
         DistpgError: The runners could not be started.
     """
+    if config.gradients != "learner":
+        raise ConfigError(
+            "--gradients runners is for distpg's own learner: this one gets whole episodes",
+            "Leave gradients out.",
+        )
     prepared = prepare(config)
     if config.normalise_observations == "auto" and prepared.policy.normalisation == "running":
         # It is the learner who knows what was seen.

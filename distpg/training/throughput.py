@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from distpg.config.train_config import TrainConfig
+from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import OnEvent
 from distpg.learning.learner import Learner
 from distpg.sampling.group import CollectTimes
@@ -98,7 +99,7 @@ def sizes_in_words(config: TrainConfig) -> str:
     lag = f", policy lag {config.policy_lag}" if config.policy_lag else ""
     return (
         f"{config.episodes_per_iteration} episodes an iteration, {config.episodes_per_task} a task{lag}, "
-        f"{config.sampler} sampler"
+        f"{config.sampler} sampler, gradients at the {config.gradients}"
     )
 
 
@@ -154,7 +155,7 @@ def as_json(measured: Measurement) -> dict[str, Any]:
         "env_kwargs": config.env_kwargs,
         "sampler": config.sampler,
         "num_env_runners": config.num_env_runners,
-        "gradients": "learner",
+        "gradients": config.gradients,
         "episodes_per_iteration": config.episodes_per_iteration,
         "episodes_per_task": config.episodes_per_task,
         "policy_lag": config.policy_lag,
@@ -239,20 +240,21 @@ def _play(runners: Rollouts, train: bool, numbers: Iterator[int], iterations: in
     before, start = copy.deepcopy(times), time.perf_counter()
     for left, iteration in zip(range(iterations - 1, -1, -1), numbers, strict=False):
         cpu -= time.process_time()
-        batch = runners.collect(iteration, weights)
+        played = runners.play(iteration, weights)
         cpu += time.process_time()
         if train:
             gradient -= time.perf_counter()
-            learner.update(batch)
+            learner.update(played)
             weights = learner.weights
             gradient += time.perf_counter()
-        episodes, steps = episodes + batch.num_episodes, steps + batch.num_steps
+        of = played if isinstance(played, EpisodeBatch) else played.gathered.summary
+        episodes, steps = episodes + of.num_episodes, steps + of.num_steps
         tasks += len(plan(config, iteration))
         # With a lag runners are in several iterations at once: only the whole can be taken apart.
         if config.policy_lag == 0 or left == 0:
-            played = _seconds_played(before, times, max(1, int(config.num_env_runners)))
+            seconds = _seconds_played(before, times, max(1, int(config.num_env_runners)))
             end = time.perf_counter()
-            splits.append(split_time(end - start, gradient, times.broadcast_s - before.broadcast_s, played))
+            splits.append(split_time(end - start, gradient, times.broadcast_s - before.broadcast_s, seconds))
             before, start, gradient = copy.deepcopy(times), end, 0.0
     total = TimeSplit(*map(sum, zip(*splits, strict=True)))
     return Repetition(iterations, episodes, steps, tasks, cpu, total)

@@ -10,9 +10,11 @@ from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Compiling, Event, OnEvent
 from distpg.core.policies import weights_digest
+from distpg.core.summaries import Summary, summary_of
 from distpg.environments.making import env_spec
 from distpg.learning.learner import Gradient, Learner
 from distpg.learning.optimisers import entropy_coefficient, learning_rate
+from distpg.learning.passes import AtRunners
 from distpg.learning.stagnation import Watch
 from distpg.runs.checkpoints import Checkpoint
 from distpg.runs.directory import exclusive, new_run_directory
@@ -125,40 +127,45 @@ def iterate(
     watch = Watch(goal, is_new=progress.iterations == 0)
     while not is_finished(progress, config):
         start = time.perf_counter()
-        batch = runners.collect(progress.iterations, learner.weights)
+        episodes = runners.play(progress.iterations, learner.weights)
         sample_s = time.perf_counter() - start
         with interrupts.held():
             with evaluated_or_undone(config, learner, progress):
-                metrics, gradient = learn(config, learner, batch, progress, sample_s)
+                metrics, summary, gradient = learn(config, learner, episodes, progress, sample_s)
                 metrics |= periodic_evaluation(config, learner, runners, progress, interrupts)
             metrics["num_healthy_env_runners"] = runners.group.num_healthy
             metrics["num_env_runner_restarts"] = runners.group.num_restarts
-            recorder.record(metrics, batch, learner, progress)
-        for event in watch.see(batch, gradient):
+            recorder.record(metrics, summary, learner, progress)
+        for event in watch.see(summary, gradient):
             tell(event)
         runners.group.publish(metrics)
         yield metrics
 
 
 def learn(
-    config: TrainConfig, learner: Learner, batch: EpisodeBatch, progress: Progress, sample_s: float
-) -> tuple[Metrics, Gradient]:
-    """One update from the iteration's batch, which took ``sample_s`` seconds; counted in ``progress``."""
+    config: TrainConfig,
+    learner: Learner,
+    episodes: EpisodeBatch | AtRunners,
+    progress: Progress,
+    sample_s: float,
+) -> tuple[Metrics, Summary, Gradient]:
+    """One update from the iteration's episodes, played in ``sample_s`` seconds; counted in ``progress``."""
     start = time.perf_counter()
     lr, entropy_coef = (
         learning_rate(config, progress.env_steps),
         entropy_coefficient(config, progress.env_steps),
     )
-    gradient = learner.update(batch, lr, entropy_coef)
+    gradient = learner.update(episodes, lr, entropy_coef)
     learn_s = time.perf_counter() - start
-    progress.add(batch.episode_returns.tolist(), batch.num_steps, sample_s + learn_s)
+    summary = summary_of(episodes) if isinstance(episodes, EpisodeBatch) else episodes.gathered.summary
+    progress.add(summary.episode_returns.tolist(), summary.num_steps, sample_s + learn_s)
     metrics = {
-        **iteration_metrics(batch, gradient, progress, sample_s, learn_s),
+        **iteration_metrics(summary, gradient, progress, sample_s, learn_s),
         "lr": lr,
         "weights_seq_no": learner.weights_seq_no,
         "weights_digest": weights_digest(learner.weights),
     }
-    return metrics, gradient
+    return metrics, summary, gradient
 
 
 def _write_config(run: Path, config: TrainConfig) -> None:

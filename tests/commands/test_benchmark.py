@@ -182,11 +182,11 @@ def test_the_figure() -> None:
         (["--num-env-runners", "-1"], "--num-env-runners must be from 0", "--help"),
         (["--num-env-runners", "x"], "--num-env-runners", "a list of whole numbers"),
         (["--num-env-runners"], "--num-env-runners needs a value", "list"),
-        (["--sampler", "fast"], "--sampler", "a list of auto or gymnasium"),
+        (["--sampler", "fast"], "--sampler", "a list of auto or gymnasium or compiled"),
         (["--num-env-runners", "0", "--address", "auto"], "--address has no meaning", "--address"),
         (["--env-id", "distpg/Sleep-v1"], "there is no environment", "distpg/Sleep-v0"),
         (["--env-kwargs", '{"x": 1}'], "cannot be made", "--env-kwargs"),
-        (["--gradients", "learner"], "there is no option --gradients", ""),
+        (["--gradients", "nowhere"], "--gradients", "a list of learner or runners"),
     ],
 )
 def test_wrong_input_is_found_before_anything_starts(

@@ -143,6 +143,7 @@ def test_presets_are_what_they_were_before_the_defaults_changed() -> None:
     assert (preset("cartpole").lr, preset("article").lr) == (0.02, 0.01)
     for name in ("cartpole", "article"):
         assert (preset(name).max_kl, preset(name).normalise_observations) == (None, "none")
+        assert preset(name).sampler == "gymnasium"
 
 
 def test_a_preset_gives_way_to_a_file_and_a_file_to_options(tmp_path: Path) -> None:

@@ -5,11 +5,9 @@ import torch
 from distpg.core.policies import softmax
 from distpg.learning.policy_gradient import (
     clip_by_norm,
-    discount_weights,
     entropies,
     policy_gradient_loss,
     preference_gradient,
-    scale_advantages,
     truncated_ratios,
 )
 
@@ -87,37 +85,6 @@ def test_loss_by_hand() -> None:
     # -(2 ln 1/2 + 4 ln 1/4 - 1 ln 1/8) / 2 episodes = (2 + 8 - 3) ln 2 / 2
     loss = policy_gradient_loss(log_probs, torch.tensor([2.0, 4.0, -1.0]), 2)
     assert float(loss) == pytest.approx(3.5 * np.log(2))
-
-
-def test_scaling_by_hand() -> None:
-    advantages, returns = np.array([3.0, -1.0, 1.0, 1.0]), np.ones(4, np.float32)
-    assert scale_advantages(advantages, returns, "none") is advantages
-    rms = scale_advantages(advantages, returns, "rms")
-    assert rms is not None
-    np.testing.assert_allclose(rms, advantages / np.sqrt(3))
-    standardised = scale_advantages(advantages, returns, "standardise")
-    assert standardised is not None
-    np.testing.assert_allclose(standardised, np.array([2, -2, 0, 0]) / np.sqrt(2))
-
-
-@pytest.mark.parametrize("kind", ["none", "rms", "standardise"])
-def test_rounding_noise_is_no_signal(kind: str) -> None:
-    returns = np.full(1000, 99.3, np.float32)
-    noise = np.random.default_rng(0).normal(scale=5e-6, size=1000)
-    assert scale_advantages(noise, returns, kind) is None
-    assert scale_advantages(np.zeros(1000), returns, kind) is None
-    assert scale_advantages(np.zeros(1000), np.zeros(1000, np.float32), kind) is None
-    assert scale_advantages(1000 * noise, returns, kind) is not None
-
-
-def test_equal_advantages_standardised_are_no_signal() -> None:
-    assert scale_advantages(np.full(7, 0.1), np.full(7, 0.1, np.float32), "standardise") is None
-
-
-def test_discount_weights_by_hand() -> None:
-    assert discount_weights(0.5, np.array([3, 1, 2], np.int32)).tolist() == [1, 0.5, 0.25, 1, 1, 0.5]
-    assert discount_weights(1, np.array([2], np.int32)).tolist() == [1, 1]
-    assert discount_weights(0, np.array([3], np.int32)).tolist() == [1, 0, 0]
 
 
 def test_entropy_is_added_to_each_step() -> None:

@@ -1,11 +1,10 @@
-"""Weights as calls take them: encoded once, and large ones stored once, to be fetched by each node."""
+"""Weights and questions as calls take them: encoded once; large ones stored once, for each node to fetch."""
 
 from collections.abc import Collection
 from typing import Any
 
 import ray
 
-from distpg.core.policies import Weights
 from distpg.on_ray.encoding import checksum, encode
 
 # An argument of a call below this size travels in the call itself, in half the time of a trip through the
@@ -13,17 +12,17 @@ from distpg.on_ray.encoding import checksum, encode
 _INLINE_BYTES = 64 * 1024
 
 
-class SharedWeights:
-    """Sets of weights, by the number of updates that made them."""
+class Shared:
+    """Sets of weights by the number of updates that made them, or questions by their number."""
 
     def __init__(self) -> None:
         self._sets: dict[int, tuple[int, str, Any]] = {}
         self._count = 0
 
-    def add(self, seq_no: int, weights: Weights) -> None:
+    def add(self, seq_no: int, value: object) -> None:
         """Take on a set, unless it is there."""
         if seq_no not in self._sets:
-            encoded = encode(weights)
+            encoded = encode(value)
             self._count += 1
             payload = [ray.put(encoded)] if len(encoded) > _INLINE_BYTES else encoded
             self._sets[seq_no] = self._count, checksum(encoded), payload
