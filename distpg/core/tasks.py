@@ -13,8 +13,10 @@ class Task(NamedTuple):
     ``periodic`` are those of evaluations in the course of a training, ``greedy`` and ``sampled`` those of
     ``distpg evaluate``.
 
-    ``question`` is 0 where the episodes themselves are wanted, else the number of what is asked about them:
-    see :class:`distpg.learning.passes.Question`.
+    Attributes:
+        question: 0: its episodes are asked for; else the number of a question about them, asked once they are
+            played. Whoever played them answers at once, any other plays them again first: see ``Added`` of
+            ``dispatch.messages``.
     """
 
     first_episode: int

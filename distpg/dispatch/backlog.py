@@ -3,6 +3,9 @@
 | a task that is | and              | is then                                                     |
 |----------------|------------------|-------------------------------------------------------------|
 | pending        | handed out       | held                                                        |
+| owned          | its owner has room        | held by that one, ahead of all that is pending     |
+| owned          | its owner is lost         | pending, before all others                         |
+| owned          | its owner is slow, another idle | held by that other one                       |
 | held           | answered         | accepted, and finished; an audited one goes elsewhere first |
 | held           | failed           | to be tried once elsewhere; given up if it was              |
 | held           | orphaned once    | pending, before all others, and travels alone               |
@@ -14,6 +17,7 @@
 | searched       | orphaned often   | given up; so is a part, which names the episode that kills  |
 """
 
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +37,8 @@ class _Work:
     """What is known of a task.
 
     Attributes:
-        round: With how many others its iteration was added before: the lower, the sooner it is needed.
+        round: With how many others its iteration was added before: the lower, the sooner it is needed. Of
+            questions -1: nothing is needed sooner.
         deaths: Of runners that worked on it; deaths_before: of all runners before its first one.
         acquittals: How often its deaths were put down to a bad day.
         failed_on: Runners on which an episode of it failed.
@@ -91,6 +96,8 @@ class Backlog:
         self._work: dict[Task, _Work] = {}
         self._unfinished: set[Task] = set()
         self._pending: deque[Task] = deque()
+        # Those that belong to a runner and were not sent to it yet, the oldest first.
+        self._owned: dict[RunnerId, list[Task]] = {}
         # Second tries and audits, with the runners that should not be the ones to do them.
         self._elsewhere: deque[tuple[Task, set[RunnerId]]] = deque()
         # Tasks that killed again, with the time at which they may be tried once more.
@@ -128,6 +135,10 @@ class Backlog:
             self._pending.popleft()
         return None
 
+    def owners_among(self, runners: Collection[RunnerId]) -> list[RunnerId]:
+        """Those of these runners that own tasks which were not sent to them yet."""
+        return sorted(self._owned.keys() & runners)
+
     def is_alone(self, tasks: Sequence[Task]) -> bool:
         """Whether one of these killed a runner: nothing waits behind it, nor it behind anything."""
         return any(self._work[task].is_alone for task in tasks)
@@ -152,21 +163,39 @@ class Backlog:
 
     # What is handed out.
 
-    def add(self, tasks: Sequence[Task], audited: Collection[Task]) -> None:
-        """The tasks of an iteration, to be done after those of earlier ones."""
-        twice = set(audited)
-        for task in tasks:
-            self._work[task] = _Work(self._rounds, needs_second=task in twice)
+    def add(
+        self, tasks: Sequence[Task], audited: Collection[Task], owners: Sequence[RunnerId | None] = ()
+    ) -> None:
+        """The tasks of an iteration, to be done after those of earlier ones; questions before those."""
+        twice, questions = set(audited), list[Task]()
+        for task, owner in zip(tasks, owners or [None] * len(tasks), strict=True):
+            self._work[task] = _Work(-1 if task.question else self._rounds, needs_second=task in twice)
+            if owner is not None:
+                self._owned.setdefault(owner, []).append(task)
+            else:
+                (questions if task.question else self._pending).append(task)
         self._unfinished.update(tasks)
-        self._pending.extend(tasks)
+        self._pending.extendleft(reversed(questions))
         self._rounds += 1
 
+    def next_owned(self, owner: RunnerId) -> tuple[Task, ...]:
+        """What a runner owns, the oldest and all that may travel with it: it answers quickly."""
+        owned = self._owned.pop(owner, [])
+        tasks = tuple(itertools.takewhile(lambda task: _go_together(task, owned[0]), owned))
+        if len(tasks) < len(owned):
+            self._owned[owner] = owned[len(tasks) :]
+        return tasks
+
+    def disown(self, owner: RunnerId) -> None:
+        """A runner is gone: what it owned, and was not sent, is anybody's."""
+        self._pending.extendleft(reversed(self._owned.pop(owner, [])))
+
     def next_call(self, count: int) -> tuple[Task, ...]:
-        """The next tasks, no more than so many, for one set of weights; what killed travels alone."""
+        """The next tasks, no more than so many, that may travel together; what killed travels alone."""
         tasks: list[Task] = []
         while len(tasks) < count and (head := self.head()) is not None:
             is_alone = self._work[head].is_alone
-            if tasks and (is_alone or head[2:] != tasks[0][2:]):
+            if tasks and (is_alone or not _go_together(head, tasks[0])):
                 break
             tasks.append(self._pending.popleft())
             if is_alone:
@@ -264,7 +293,8 @@ class Backlog:
     def lose(
         self, runner: RunnerId, tasks: Sequence[Task], next_tasks: Sequence[Task], now: float
     ) -> list[Command]:
-        """A ready runner is gone: what it worked on, and what waited, are others' now, the oldest first."""
+        """A ready runner is gone: its call, then what waited, then what it owned are others' now."""
+        self.disown(runner)
         self.release(next_tasks, runner)
         commands = [self._orphan(task, runner, now) for task in reversed(tasks)]
         self._deaths += 1
@@ -343,3 +373,8 @@ class Backlog:
             self._unfinished.discard(task)
             if not work.holders and not work.withdrawn:
                 del self._work[task]
+
+
+def _go_together(one: Task, other: Task) -> bool:
+    """Whether one call may have both: it is for one set of weights, and asks for one thing."""
+    return (one.weights_seq_no, one.question) == (other.weights_seq_no, other.question)

@@ -106,8 +106,9 @@ class Dispatcher:
     def _take(self, report: Report, now: float) -> None:
         """Note in backlog and fleet what has happened."""
         match report:
-            case Added(tasks, audited, _):
-                self._backlog.add(tasks, audited)
+            case Added(tasks, audited, owners):
+                ready = set(self._fleet.ready) if owners else set()
+                self._backlog.add(tasks, audited, [owner if owner in ready else None for owner in owners])
             case Grown(num_runners):
                 self._fleet.grow(num_runners)
             case TimePassed():
@@ -138,6 +139,7 @@ class Dispatcher:
                 self._order(command)
         if self._fleet.is_spent(number):
             self._fleet.remove(number, now)
+            self._backlog.disown(number)
             self._order(Stop(number, "recycled"))
 
     def _lose(self, number: RunnerId, now: float) -> None:
@@ -152,9 +154,11 @@ class Dispatcher:
                 self._order(Ask(idle))
 
     def _hand_out(self, now: float) -> None:
-        """Work for whoever is idle; then calls that wait behind others; then help for the slow."""
+        """Work for the idle, what they own first; calls that wait behind others; then help for the slow."""
         fleet, backlog = self._fleet, self._backlog
         idle = fleet.idle
+        for number in backlog.owners_among(idle):
+            self._send(number, backlog.next_owned(number), "new", now)
         if backlog.has_elsewhere:
             for number, task in backlog.second_tries(idle, fleet.ready):
                 self._send(number, (task,), "elsewhere", now)
@@ -179,18 +183,25 @@ class Dispatcher:
         return self._backlog.next_call(min(share, worth))
 
     def _send_ahead(self) -> None:
-        """Second calls, while there is nothing that an idle runner should do first."""
+        """Second calls: of what runners own; else while there is nothing that an idle one should do first."""
         fleet, backlog = self._fleet, self._backlog
+        if self._rules.recycle_after is not None:
+            return  # nothing may wait behind what is a runner's last call
+        for number in backlog.owners_among(fleet.with_room):
+            self._send_behind(number, backlog.next_owned(number), is_owned=True)
         is_short = fleet.seconds_per_task is not None and fleet.seconds_per_task < _SHORT_S
-        if not is_short or backlog.has_elsewhere or self._rules.recycle_after is not None:
+        if not is_short or backlog.has_elsewhere:
             return
-        while (number := fleet.with_room) is not None and (head := backlog.head()) is not None:
+        while fleet.with_room and (head := backlog.head()) is not None:
             if backlog.is_alone((head,)) or self._older_call_waits():
                 return
-            tasks = self._next_call(fleet.num_ready)
-            fleet.assign_next(number, tasks)
-            backlog.hold(tasks, number)
-            self._order(Send(number, tasks, "ahead"))
+            number, tasks = next(iter(fleet.with_room)), self._next_call(fleet.num_ready)
+            self._send_behind(number, tasks, is_owned=False)
+
+    def _send_behind(self, number: RunnerId, tasks: tuple[Task, ...], is_owned: bool) -> None:
+        self._fleet.assign_next(number, tasks, is_owned)
+        self._backlog.hold(tasks, number)
+        self._order(Send(number, tasks, "ahead"))
 
     def _older_call_waits(self) -> bool:
         """Whether a call waits behind another with tasks of an earlier iteration than all pending ones."""
@@ -207,12 +218,14 @@ class Dispatcher:
             self._send(self._fleet.best_idle, tasks, "new", now)
 
     def _hedge(self, now: float) -> None:
-        """Give what slow runners work on to idle ones too: whoever is first counts."""
+        """Give what slow runners have to idle ones too, whoever is first counts; and then what they own."""
         for number, tasks in self._fleet.slow(now):
             if not self._fleet.idle:
                 return
             if helped := self._backlog.that_help_may_do(number, tasks):
                 self._send(self._fleet.best_idle, helped, "hedge", now)
+            elif owned := self._backlog.next_owned(number):
+                self._send(self._fleet.best_idle, owned, "new", now)
 
     def _send(
         self, number: RunnerId, tasks: tuple[Task, ...], why: Literal["new", "hedge", "elsewhere"], now: float

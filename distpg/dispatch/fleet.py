@@ -10,7 +10,8 @@ Pure bookkeeping in a time that is given from outside; it starts and ends nothin
 | on its turn      | joined                   | idle; the turn is the next one's                         |
 | on its turn      | not ready in time        | overdue: "not started"                                   |
 | idle             | assigned a call          | working, with room for another call behind it            |
-| working          | assigned one more        | working, with a call that waits                          |
+| working          | assigned one more        | working, with a call that waits; others may take it over |
+| working          | assigned one that it owns | working, with a call that waits; it stays there         |
 | working          | its call comes back      | working on the call that waited; idle if none did        |
 | working          | no new step for too long | overdue: "silent"                                        |
 | idle             | asked, and no answer     | overdue: "silent"                                        |
@@ -57,7 +58,7 @@ class Runner:
         asked: When it was last asked how far it is; unanswered_since: when first, if no answer came yet.
         heard: When it last said so, and steps: how many it said, of its call.
         rate: Environment steps per second over its past calls.
-        episodes: Played since it was started.
+        episodes: Played since it was started, not counting what it played again to answer a question.
     """
 
     number: RunnerId
@@ -137,13 +138,13 @@ class Fleet:
         return next(answering, next(iter(self._idle)))
 
     @property
-    def with_room(self) -> RunnerId | None:
-        """One that works, and may have another call wait behind this one."""
-        return next(iter(self._with_room), None)
+    def with_room(self) -> Collection[RunnerId]:
+        """Those that work, and may have another call wait behind this one; it follows what happens."""
+        return self._with_room.keys()
 
     @property
     def with_waiting(self) -> RunnerId | None:
-        """The one whose next call waits longest, and was not withdrawn."""
+        """The one whose next call waits longest, of those that others may take over."""
         return next(iter(self._with_waiting), None)
 
     def waiting_tasks(self, number: RunnerId) -> tuple[Task, ...]:
@@ -178,10 +179,11 @@ class Fleet:
         return found
 
     def slow(self, now: float) -> Iterator[tuple[RunnerId, tuple[Task, ...]]]:
-        """Runners that are slow, or have gone quiet, with what they work on: others should do it too."""
+        """Runners that are slow, or have gone quiet, with each of their calls: others should do it too."""
         for runner in list(self._runners.values()):
             if runner.tasks and self._is_slow(runner, now):
                 yield runner.number, runner.tasks
+                yield runner.number, runner.next_tasks
 
     # Orders.
 
@@ -256,10 +258,11 @@ class Fleet:
         if not is_alone:
             self._with_room[number] = None
 
-    def assign_next(self, number: RunnerId, tasks: tuple[Task, ...]) -> None:
-        """A runner with room gets a call for when it has finished."""
+    def assign_next(self, number: RunnerId, tasks: tuple[Task, ...], is_owned: bool) -> None:
+        """A runner with room gets a call for when it has finished; if it owns it, no other takes it over."""
         del self._with_room[number]
-        self._with_waiting[number] = None
+        if not is_owned:
+            self._with_waiting[number] = None
         self._runners[number].next_tasks = tasks
 
     def withdraw_next(self, number: RunnerId) -> tuple[Task, ...]:
@@ -285,7 +288,13 @@ class Fleet:
         return tasks
 
     def note(self, number: RunnerId, tasks: Sequence[Task], seconds: float, steps: int) -> None:
-        """A runner did these in so many seconds and environment steps."""
+        """A runner did these in so many seconds and environment steps.
+
+        Answers to questions tell nothing of what it takes to play: that is what all expectations are of. A
+        question is expected to take no longer than that, which for the runner that played is far too much.
+        """
+        if tasks[0].question:
+            return
         runner = self._runners[number]
         runner.episodes += sum(task.num_episodes for task in tasks)
         self._seconds_per_task = _mixed(self._seconds_per_task, seconds / len(tasks))
@@ -350,8 +359,8 @@ class Fleet:
     def _is_slow(self, runner: Runner, now: float) -> bool:
         if self._rate is None:
             return False
-        is_long = self._expected(runner) > _SUSPICIOUS_S / 4
-        if runner.rate is not None and runner.rate < _SLOW * self._rate and is_long:
+        plays_long = not runner.tasks[0].question and self._expected(runner) > _SUSPICIOUS_S / 4
+        if runner.rate is not None and runner.rate < _SLOW * self._rate and plays_long:
             return True
         if not self._is_suspicious(runner, now):
             return False

@@ -17,7 +17,7 @@ from distpg.dispatch.dispatcher import Dispatcher
 from distpg.dispatch.messages import Command, Report, Rules
 
 Handle = Callable[[Report, float], list[Command]]
-_REPORTS = {kind.__name__: kind for kind in get_args(Report)}
+_MESSAGES = {kind.__name__: kind for kind in (*get_args(Report), *get_args(Command))}
 
 
 def recorded(dispatcher: Dispatcher, rules: Rules, file: TextIO) -> Handle:
@@ -45,14 +45,15 @@ def _encode(message: Report | Command) -> list[Any]:
     return [type(message).__name__, vars(message)]
 
 
-def _decode(name: str, values: dict[str, Any]) -> Report:
-    for key in ("tasks", "audited"):
-        if key in values:
-            values[key] = tuple(Task(*task) for task in values[key])
-    if "digests" in values:
-        values["digests"] = tuple(values["digests"])
-    report: Report = _REPORTS[name](**values)
-    return report
+def _decode(name: str, values: dict[str, Any]) -> Any:
+    """A report or command; what an older recording does not have gets its default."""
+    for key in {"tasks", "audited"} & values.keys():
+        values[key] = tuple(Task(*task) for task in values[key])
+    for key in {"digests", "owners", "runners"} & values.keys():
+        values[key] = tuple(values[key])
+    if values.get("task") is not None:
+        values["task"] = Task(*values["task"])
+    return _MESSAGES[name](**values)
 
 
 def differences(path: Path) -> Iterator[str | None]:
@@ -73,9 +74,8 @@ def differences(path: Path) -> Iterator[str | None]:
         if dispatcher is None:
             raise ValueError(f"line {number} comes before any rules")
         commands = dispatcher.handle(_decode(*line["report"]), line["at"])
-        found = json.loads(json.dumps([*map(_encode, commands)]))
-        same = found == line["commands"]
-        yield None if same else f"line {number}: recorded {line['commands']}, now {found}"
+        expected = [_decode(*command) for command in line["commands"]]
+        yield None if commands == expected else f"line {number}: recorded {expected}, now {commands}"
 
 
 def main() -> int:

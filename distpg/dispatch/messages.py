@@ -10,7 +10,12 @@ RunnerId = int
 
 @dataclass(frozen=True)
 class Added:
-    """The tasks of an iteration, to be done after those added before; the audited ones by two runners."""
+    """The tasks of an iteration, to be done after those added before; the audited ones by two runners.
+
+    Questions come before all that is to be played. ``owners`` are, task by task, the runners that need not
+    play to answer: while such a one lives and is not slow, no other gets the task first. None, or one that is
+    gone: any may. Empty: all are None.
+    """
 
     tasks: tuple[Task, ...]
     audited: tuple[Task, ...] = ()

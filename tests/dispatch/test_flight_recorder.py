@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distpg.dispatch.flight_recorder import differences, recorded
-from tests.faults.simulator import Simulation, random_scenario
+from tests.faults.simulator import Scenario, Simulation, random_scenario
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -56,6 +57,42 @@ def test_two_flights_and_a_torn_end(tmp_path: Path) -> None:
     assert (
         result.stdout == f"{3 * (len(once.splitlines()) - 1) - 1} reports, and after each the same commands\n"
     )
+
+
+def test_a_recording_of_before_tasks_had_questions_and_owners_replays(tmp_path: Path) -> None:
+    task = [5, 1, 0, "training"]
+    lines: list[dict[str, object]] = [
+        {"rules": {"num_runners": 1}},
+        {"at": 0.0, "report": ["TimePassed", {}], "commands": [["Start", {"runner": 0}]]},
+        {"at": 1.0, "report": ["Joined", {"runner": 0}], "commands": []},
+        {
+            "at": 2.0,
+            "report": ["Added", {"tasks": [task], "audited": []}],
+            "commands": [["Send", {"runner": 0, "tasks": [task], "why": "new"}]],
+        },
+        {
+            "at": 3.0,
+            "report": ["Answered", {"runner": 0, "seconds": 1.0, "steps": 9, "digests": ["a"]}],
+            "commands": [["Accept", {"task": task}]],
+        },
+    ]
+    path = tmp_path / "flight.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert list(differences(path)) == [None] * 4
+
+
+def test_questions_and_their_owners_are_recorded(tmp_path: Path) -> None:
+    simulation = Simulation(Scenario(runners=3, asks=True), 0)
+    path = tmp_path / "flight.jsonl"
+    with path.open("w") as file:
+        simulation.advise = recorded(simulation.dispatcher, simulation.rules, file)
+        simulation.run()
+    assert not any(differences(path))
+    text = path.read_text()
+    without = re.sub(r'"owners":\[[0-9,]+\]', '"owners":[]', text)
+    assert without != text
+    path.write_text(without)
+    assert any(differences(path)), "who owns what changes what is ordered"
 
 
 def test_what_is_no_recording_is_said(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ from distpg.dispatch.messages import (
 
 TICK_S = 0.25
 HEARTBEAT_S = 0.002
+# A question takes so much of the time that its episodes take; where they are not at hand, that time as well.
+QUESTION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Scenario:
     waits_for_room: bool = False
     starts_at_once: int | None = None
     policy_lag: int = 0
+    asks: bool = False
+    """Whether a question is asked about each iteration's episodes, of those whose answers were accepted."""
 
 
 def random_scenario(rng: random.Random) -> Scenario:
@@ -102,6 +106,7 @@ def random_scenario(rng: random.Random) -> Scenario:
         waits_for_room=rng.random() < 0.3,
         starts_at_once=rng.choice([None, None, 1, 3]),
         **({} if poison is None else {poison: rng.randrange(episodes)}),
+        asks=rng.random() < 0.7,
     )
 
 
@@ -120,6 +125,7 @@ class SimulatedRunner:
     waiting: tuple[Task, ...] = ()
     withdrawn: bool = False
     since: float = 0.0
+    has: set[Task] = field(default_factory=set)
 
 
 @dataclass
@@ -163,6 +169,8 @@ class Simulation:
         self.accepted: dict[Task, str] = {}
         self.answers: dict[Task, set[str]] = {}
         self._last_digest: dict[Task, str] = {}
+        self._last_runner: dict[Task, int] = {}
+        self.answered_by: dict[Task, int] = {}
         self.differing: set[Task] = set()
         self.outcome = Outcome()
         self.events = 0
@@ -187,26 +195,49 @@ class Simulation:
         for self.iteration in range(scenario.iterations):
             self._add_what_may_run()
             plan = self.plans[self.iteration]
-            unfinished = list(plan)
-            while unfinished and self.outcome.gave_up is None:
-                if self.dispatcher.is_finished(unfinished[-1]):
-                    unfinished.pop()
-                    continue
-                self._next_event()
-                self._look_for_surrender(plan)
+            self._wait_for(plan)
+            if scenario.asks and self.outcome.gave_up is None:
+                self._ask_about(plan)
             if self.outcome.gave_up is not None:
                 break
-            if not self.accepted.keys() >= set(plan):
-                raise BrokenPromiseError(f"of iteration {self.iteration} not all tasks are accepted")
-            for task in plan:
-                if task in self.audited and len(self.answers[task]) > 1 and task not in self.differing:
-                    raise BrokenPromiseError(f"{task} was audited and its answers differ, unnoticed")
             self.outcome.accepted += sum(task.num_episodes for task in plan)
             started = sum(self.now - runner.since for runner in self.runners.values() if runner.tasks)
             self.outcome.ends.append((self.now, self.outcome.busy_s + started))
         self._check_end()
         self.outcome.seconds = self.now
         return self.outcome
+
+    def _wait_for(self, plan: list[Task]) -> None:
+        unfinished = list(plan)
+        while unfinished and self.outcome.gave_up is None:
+            if self.dispatcher.is_finished(unfinished[-1]):
+                unfinished.pop()
+                continue
+            self._next_event()
+            self._look_for_surrender(plan)
+        if self.outcome.gave_up is not None:
+            return
+        if not self.accepted.keys() >= set(plan):
+            raise BrokenPromiseError(f"of iteration {self.iteration} not all tasks are accepted")
+        for task in plan:
+            if task in self.audited and len(self.answers[task]) > 1 and task not in self.differing:
+                raise BrokenPromiseError(f"{task} was audited and its answers differ, unnoticed")
+
+    def _ask_about(self, plan: list[Task]) -> None:
+        """A second pass over the episodes of an iteration, by those that have them as far as they live."""
+        questions = [task._replace(question=1) for task in plan]
+        owners = [self.answered_by[task] for task in plan]
+        self._add(questions, owners)
+        self._wait_for(questions)
+        if self.outcome.gave_up is None:
+            self.outcome.counts["questions"] += len(questions)
+            by_owners = sum(self.answered_by[q] == owner for q, owner in zip(questions, owners, strict=True))
+            self.outcome.counts["questions to owners"] += by_owners
+
+    def _add(self, tasks: list[Task], owners: Sequence[int | None] = ()) -> None:
+        self.planned.update(tasks)
+        self._apply(self.advise(Added(tuple(tasks), tuple(self._audited(tasks)), tuple(owners)), self.now))
+        self._look_for_broken_promises()
 
     def _add_what_may_run(self) -> None:
         scenario = self.scenario
@@ -215,8 +246,7 @@ class Simulation:
             seq_no = max(0, number - scenario.policy_lag)
             plan = tasks_of_iteration(number, scenario.episodes, scenario.episodes_per_task, seq_no)
             self.plans.append(plan)
-            self.planned.update(plan)
-            self._apply(self.advise(Added(tuple(plan), tuple(self._audited(plan))), self.now))
+            self._add(plan)
 
     def _look_for_surrender(self, plan: list[Task]) -> None:
         """One to a task of a later iteration must not keep this one from its end."""
@@ -285,7 +315,12 @@ class Simulation:
 
     def _handle(self, report: Report) -> None:
         self._apply(self.advise(report, self.now))
+        self._look_for_broken_promises()
+
+    def _look_for_broken_promises(self) -> None:
         idle = self.dispatcher._fleet.idle
+        if self.dispatcher._backlog.owners_among(idle):
+            raise BrokenPromiseError("a task waits while its owner is idle")
         if idle and self.dispatcher._backlog.head() is not None:
             raise BrokenPromiseError("a task waits while a runner is idle")
         if idle and self.dispatcher._fleet.with_waiting is not None:
@@ -298,7 +333,10 @@ class Simulation:
     def _look_for_forgotten(self) -> None:
         """Every task is done by somebody, or will be as soon as it may."""
         backlog = self.dispatcher._backlog
-        queued = {*backlog._pending, *(task for task, _ in backlog._elsewhere)}
+        if not backlog._owned.keys() <= set(self.dispatcher._fleet.ready):
+            raise BrokenPromiseError("a task belongs to a runner that is gone")
+        owned = (task for tasks in backlog._owned.values() for task in tasks)
+        queued = {*owned, *backlog._pending, *(task for task, _ in backlog._elsewhere)}
         queued |= {task for _, task in backlog._quarantine} | {gave_up.task for gave_up in self.given_up}
         for task in backlog._unfinished - queued:
             work = backlog._work[task]
@@ -318,8 +356,8 @@ class Simulation:
                 self.runners.pop(command.runner, None)
             elif isinstance(command, Send):
                 self.outcome.counts[command.why] += 1
-                if len({task.weights_seq_no for task in command.tasks}) > 1:
-                    raise BrokenPromiseError("a call has tasks for several sets of weights")
+                if len({(task.weights_seq_no, task.question) for task in command.tasks}) > 1:
+                    raise BrokenPromiseError("a call has tasks for several sets of weights, or questions")
                 self._send(command)
             elif isinstance(command, Withdraw):
                 self._withdraw(command.runner)
@@ -329,6 +367,7 @@ class Simulation:
                 if command.task in self.accepted or command.task not in self.planned:
                     raise BrokenPromiseError(f"{command.task} accepted twice, or never asked for")
                 self.accepted[command.task] = self._last_digest[command.task]
+                self.answered_by[command.task] = self._last_runner[command.task]
             elif isinstance(command, Differ):
                 self.differing.add(command.task)
             elif isinstance(command, GiveUp):
@@ -382,10 +421,12 @@ class Simulation:
             self._begin(command.runner, runner, command.tasks)
 
     def _withdraw(self, number: int) -> None:
+        withdrawn = self.runners[number].waiting if number in self.runners else ()
+
         def arrive() -> None:
             runner = self.runners.get(number)
-            if runner is not None and runner.waiting:  # else it has begun, and will answer
-                runner.withdrawn = True
+            if runner is not None and withdrawn and runner.waiting is withdrawn:
+                runner.withdrawn = True  # else it has begun, and will answer
 
         self._after(HEARTBEAT_S if self.rng.random() < 0.8 else self.rng.expovariate(1.0), arrive)
 
@@ -394,7 +435,8 @@ class Simulation:
         runner.call += 1
         runner.tasks, runner.since = tasks, self.now
         steps = sum(self._steps(task) for task in tasks)
-        seconds = steps * scenario.step_s * runner.speed
+        work = sum(self._steps(task) * self._share(task, runner) for task in tasks)
+        seconds = work * scenario.step_s * runner.speed
         call = runner.call
         episodes = [e for t in tasks for e in range(t.first_episode, t.first_episode + t.num_episodes)]
         if scenario.hanging_episode in episodes:
@@ -403,6 +445,12 @@ class Simulation:
             self._after(seconds * self.rng.random(), lambda: self._die(number))
         else:
             self._after(seconds, lambda: self._answer(number, call, steps, seconds))
+
+    def _share(self, task: Task, runner: SimulatedRunner) -> float:
+        """Of the time that it takes to play a task's episodes."""
+        if not task.question:
+            return 1.0
+        return QUESTION_SHARE if task._replace(question=0) in runner.has else 1 + QUESTION_SHARE
 
     def _steps(self, task: Task) -> int:
         return sum(self.lengths(task.first_episode + k) for k in range(task.num_episodes))
@@ -429,7 +477,8 @@ class Simulation:
                 digest = f"wrong {next(self.numbers)}"
             if digest is not None:
                 self.answers.setdefault(task, set()).add(digest)
-                self._last_digest[task] = digest
+                self._last_digest[task], self._last_runner[task] = digest, number
+                runner.has.add(task)
             digests.append(digest)
         waiting, runner.tasks, runner.waiting = runner.waiting, (), ()
         self.outcome.busy_s += seconds

@@ -2,6 +2,7 @@
 
 import random
 import typing
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,39 @@ def test_the_episode_that_cannot_be_played_is_named(poison: str, runners: int) -
         assert 13 in range(gave_up.task.first_episode, gave_up.task.first_episode + 8)
     else:
         assert (gave_up.task.first_episode, gave_up.task.num_episodes) == (13, 1)
+
+
+@pytest.mark.parametrize("policy_lag", [0, 2])
+@pytest.mark.parametrize("recycle_after", [None, 1000])
+def test_without_faults_owners_answer_every_question(policy_lag: int, recycle_after: int | None) -> None:
+    scenario = Scenario(runners=16, iterations=6, episodes=100, asks=True, policy_lag=policy_lag)
+    counts = Simulation(replace(scenario, recycle_after=recycle_after), 0).run().counts
+    assert counts["questions to owners"] == counts["questions"] == 6 * 50
+
+
+_FAULTS: dict[str, dict[str, float]] = {
+    "deaths": {"deaths_per_s": 2.0},
+    "freezes": {"freezes_per_s": 1.0, "thaw": 0.5},
+    "slow runners": {"slow_runners": 0.3},
+    "mass losses": {"mass_losses_per_s": 0.5},
+    "bad starts": {"bad_starts": 0.3, "deaths_per_s": 0.5},
+    "failures": {"transient_failures": 0.01},
+    "wrong answers": {"wrong": 0.2, "audit_every": 2},
+    "recycling": {"recycle_after": 10},
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_every_question_is_answered_once_under_each_fault(fault: str) -> None:
+    scenario = Scenario(runners=8, iterations=4, episodes=64, mean_steps=200, asks=True, **_FAULTS[fault])
+    by_owners = questions = 0
+    for seed in range(10):
+        outcome = Simulation(replace(scenario, policy_lag=seed % 3), seed).run()
+        assert outcome.gave_up is None
+        questions += outcome.counts["questions"]
+        by_owners += outcome.counts["questions to owners"]
+    assert questions == 10 * 4 * 32
+    assert by_owners > 0.25 * questions
 
 
 def test_wrong_answers_are_found_at_the_audited_rate() -> None:
