@@ -6,21 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from distpg.core.episodes import EpisodeBatch, batch_digest, concatenate, episodes_of
 from distpg.core.policies import Weights
-from distpg.core.returns import discounted_returns
-from distpg.core.seeding import environment_seed
 from distpg.core.tasks import Task
 from distpg.errors import EpisodeError
 from distpg.kernels.compile_cache import do_without_cache
 from distpg.learning.passes import Question, Statistics, Sums
-from distpg.sampling.failures import failure
+from distpg.sampling.batches import batch_of
 from distpg.sampling.new_sampler import new_sampler
 from distpg.sampling.runner_spec import EnvRunnerSpec
-from distpg.sampling.sampler import PLAYS, Trajectories
+from distpg.sampling.sampler import PLAYS
 from distpg.sampling.second_pass import SecondPass
 
 Outcome = EpisodeBatch | Statistics | Sums | EpisodeError
@@ -46,7 +41,7 @@ class EnvRunner:
         if not spec.compile_cache:
             do_without_cache()
         self._sampler = new_sampler(spec)
-        self._second = None
+        self._second, self._answers = None, 0
         if spec.passes is not None:
             has_masks = spec.env.action_mask != "none"
             self._second = SecondPass(spec.policy, spec.passes, has_masks, spec.seed)
@@ -55,16 +50,6 @@ class EnvRunner:
         """The task's episodes with their returns; raises EpisodeError where the environment fails."""
         self.load(weights)
         return self.play(task)
-
-    def _check_finals(self, task: Task, played: Trajectories) -> None:
-        """Of episodes that were cut the last observation counts too (EpisodeError: it is not finite)."""
-        wrong = ~np.isfinite(played.final_observations).all(axis=1) & ~played.terminated
-        if wrong.any():
-            index = int(wrong.argmax())
-            episode, t = int(_episode_ids(task)[index]), int(played.lengths[index])
-            error = ValueError(f"its observation is {played.final_observations[index].tolist()}")
-            seed = environment_seed(self._spec.seed, episode)
-            raise failure(self._spec.env.env_id, error, episode, t, seed)
 
     def load(self, weights: Weights) -> None:
         """Play with these from now on."""
@@ -75,37 +60,7 @@ class EnvRunner:
         first, count = task.first_episode, task.num_episodes
         is_training = task.plays == "training"
         played = self._sampler.sample(first, count, play=PLAYS[task.plays], keeps_steps=is_training)
-        if not is_training:
-            return _of_evaluation(task, played)
-        returns32 = played.returns
-        if returns32 is None:
-            returns = discounted_returns(played.rewards, played.lengths, self._spec.gamma, self._spec.returns)
-            with np.errstate(over="ignore"):
-                returns32 = returns.astype(np.float32)
-        ids = _episode_ids(task)
-        if not (finite := np.isfinite(returns32)).all():
-            episode = int(np.repeat(ids, played.lengths)[~finite][0])
-            raise EpisodeError(
-                f"{self._spec.env.env_id} gave rewards in episode {episode} too large for float32",
-                "Scale the rewards down.",
-                episode,
-            )
-        if self._spec.finals:
-            self._check_finals(task, played)
-        return EpisodeBatch(
-            observations=played.observations,
-            actions=played.actions,
-            returns=returns32,
-            lengths=played.lengths,
-            episode_ids=ids,
-            episode_returns=played.episode_returns,
-            terminated=played.terminated,
-            weights_seq_no=task.weights_seq_no,
-            log_probs=played.log_probs,
-            final_observations=played.final_observations if self._spec.finals else None,
-            action_masks=played.action_masks,
-            rewards=played.rewards.astype(np.float32) if self._spec.rewards else None,
-        )
+        return batch_of(task, played, self._spec)
 
     def play_joined(self, tasks: Sequence[Task]) -> EpisodeBatch:
         """The episodes of several tasks, each as it is played by itself, in one batch."""
@@ -158,12 +113,13 @@ class EnvRunner:
 
     def _asked(self, task: Task, question: Question) -> Outcome:
         assert self._second is not None
+        self._answers += 1
         return self._second.answer(task, question, self.play)
 
     @property
     def steps(self) -> int:
-        """Environment steps and resets so far; another thread may ask, to see whether any are made."""
-        return self._sampler.steps
+        """Environment steps and resets so far, and answers; another thread may ask, to see if any come."""
+        return self._sampler.steps + self._answers
 
     def stop(self) -> None:
         """Nobody wants what is being played; another thread may say so. It ends in a StoppedError."""
@@ -172,24 +128,6 @@ class EnvRunner:
     def close(self) -> str | None:
         """Release the environments; what went wrong, if anything did."""
         return self._sampler.close()
-
-
-def _episode_ids(task: Task) -> NDArray[np.int64]:
-    return np.arange(task.first_episode, task.first_episode + task.num_episodes, dtype=np.int64)
-
-
-def _of_evaluation(task: Task, played: Trajectories) -> EpisodeBatch:
-    """Returns and lengths: nothing is learnt from the steps."""
-    return EpisodeBatch(
-        observations=played.observations,
-        actions=played.actions,
-        returns=np.empty(0, np.float32),
-        lengths=played.lengths,
-        episode_ids=_episode_ids(task),
-        episode_returns=played.episode_returns,
-        terminated=played.terminated,
-        weights_seq_no=task.weights_seq_no,
-    )
 
 
 def digest_of(outcome: Outcome) -> str | None:

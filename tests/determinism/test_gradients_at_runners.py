@@ -59,9 +59,8 @@ def test_the_same_weights_at_any_number_of_runners_and_after_a_resume(in_tmp_pat
 def test_a_runner_that_dies_between_the_passes_costs_nothing() -> None:
     weights = []
     for number, dies in ((0, False), (2, False), (2, True)):
-        prepared = prepare(
-            config(None, "timestep", num_env_runners=number, address="auto" if number else None)
-        )
+        where = {"num_env_runners": number, "min_env_runners": max(1, number)}
+        prepared = prepare(config(None, "timestep", address="auto" if number else None, **where))
         learner = Learner(prepared.config, prepared.policy)
         with Interrupts() as interrupts, started(prepared, interrupts, lambda event: None, None) as runners:
             for iteration in range(3):
