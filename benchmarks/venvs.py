@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
+OWN = ("distpg", "sgemm")
 
 
 class PeerError(Exception):
@@ -18,12 +20,12 @@ class PeerError(Exception):
 def python_of(peer: str) -> Path:
     """The interpreter of an environment that has exactly what its file in requirements/ names.
 
-    distpg itself runs in the environment of the project.
+    distpg itself runs in the environment of the project, and so does what it is held against.
 
     Raises:
         PeerError: The environment cannot be made.
     """
-    if peer == "distpg":
+    if peer in OWN:
         return Path(sys.executable)
     environment = ENVIRONMENTS / peer
     python, stamp = environment / "bin" / "python", environment / ".installed"
@@ -55,5 +57,8 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no reason given"]
+        # What pip says itself, or what was raised where a package is built.
+        said = [line for line in lines if line.startswith("ERROR")]
+        raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+        errors = said or raised or lines or ["no reason given"]
         raise PeerError(f"cannot be installed: {errors[-1].removeprefix('ERROR: ')}")

@@ -1,97 +1,51 @@
-"""Peers as processes that measure on request, and the comparison of them round by round."""
+"""The comparison of peers, round by round, each at its best setting."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.venvs import ENVIRONMENTS, ROOT, PeerError, python_of
+from benchmarks.peer_samplers.process import Peer, available_cores, measure
+from benchmarks.venvs import PeerError, python_of
 
-NAMES = {"distpg": "distpg", "rllib": "RLlib", "sb3": "SB3", "torchrl": "TorchRL"}
-REFERENCE = ("distpg", "64 episodes a task")
-# A peer that says nothing for so long hangs: making and measuring a sampler takes seconds.
-PATIENCE_S = 180
-
-
-class Peer:
-    """A process in the peer's own environment that measures when it is asked, and sleeps in between."""
-
-    def __init__(self, name: str, python: Path) -> None:
-        """Start it.
-
-        Raises:
-            PeerError: It does not start.
-        """
-        self.name = name
-        ENVIRONMENTS.mkdir(exist_ok=True)
-        self._log = ENVIRONMENTS / f"{name}.log"
-        threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        with self._log.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [str(python), "-m", f"benchmarks.peer_samplers.{name}"],
-                cwd=ROOT,
-                env=inherited | threads,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        hello = self._answer()
-        self.settings: list[str] = hello["settings"]
-        self.versions: dict[str, str] = hello["versions"]
-
-    def measure(self, policy: str, setting: str, seconds: float) -> dict[str, Any]:
-        """As ``serving.measure``.
-
-        Raises:
-            PeerError: The process ended or hangs.
-        """
-        assert self._process.stdin is not None
-        request = {"policy": policy, "setting": setting, "seconds": seconds}
-        with contextlib.suppress(OSError):  # it has ended: no answer comes, which says why
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], PATIENCE_S)[0]:
-            self.close()
-            raise PeerError(f"said nothing for {PATIENCE_S} s")
-        line = self._process.stdout.readline()
-        if not line:
-            self.close()
-            said = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line for line in reversed(said) if line.strip()), "without a word")
-            raise PeerError(f"ended by itself: {last.strip()} (.venv-peers/{self._log.name})")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+NAMES = {
+    "distpg": "distpg",
+    "gymnax": "gymnax",
+    "pufferlib": "PufferLib",
+    "gymnasium": "Gymnasium",
+    "envpool": "EnvPool",
+    "sb3": "SB3",
+    "torchrl": "TorchRL",
+    "rllib": "RLlib",
+    "sgemm": "sgemm",
+}
+# The samplers of distpg that ratios are taken to.
+REFERENCES = ["compiled", "64 episodes a task"]
 
 
 @dataclass
 class Row:
-    """A peer in one setting with one policy: what each round measured."""
+    """A sampler of a peer in one setting with one policy: what each round measured.
+
+    Attributes:
+        cores: ``one`` or ``all``.
+        sampler: Empty where a peer has but one.
+        way: ``one`` process on one core, ``copies``, one on each, or one with its own ``threads`` on all.
+    """
 
     peer: str
     policy: str
+    cores: str
+    sampler: str
+    way: str
     setting: str
     rounds: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rates(self) -> list[float]:
-        """Steps a second of the core, of each round."""
+        """Steps a second, of each round: of the core on one core, of the clock on all."""
         return [measured["env_steps_per_s"] for measured in self.rounds]
 
     @property
@@ -105,72 +59,118 @@ class Comparison:
     """The peers that still take part, and why the others do not."""
 
     def __init__(self, names: list[str]) -> None:
+        self.cores = available_cores()
         self.failures: dict[str, str] = {}
-        self.peers: dict[str, Peer] = {}
+        self.versions: dict[str, dict[str, str]] = {}
         self.tried: dict[str, dict[str, dict[str, float]]] = {}
         self.rows: list[Row] = []
-        pythons: dict[str, Path] = {}
-        for name in names:
+        self._pythons: dict[str, Path] = {}
+        self._processes: dict[str, dict[str, list[Peer]]] = {}
+        self._best_on_one: dict[tuple[str, str, str], str] = {}
+        for name in sorted(names, key=list(NAMES).index):
             try:
-                pythons[name] = python_of(name)
+                self._pythons[name] = python_of(name)
             except PeerError as error:
                 self._drop(name, error)
-        _use_one_core()
-        for name, python in pythons.items():
+        for name in list(self._pythons):
             try:
-                self.peers[name] = Peer(name, python)
+                self.versions[name] = self.processes(name, "one")[0].versions
             except PeerError as error:
                 self._drop(name, error)
+
+    @property
+    def peers(self) -> list[str]:
+        """Those that still take part."""
+        return list(self._processes)
+
+    def processes(self, name: str, way: str) -> list[Peer]:
+        """Of a peer, started when first asked for (PeerError: they do not start)."""
+        started = self._processes.setdefault(name, {})
+        if way not in started:
+            python, last = self._pythons[name], self.cores[-1]
+            if way == "copies":
+                others = started[way] = list(self.processes(name, "one"))
+                others += [Peer(name, python, [core]) for core in self.cores[:-1]]
+            else:
+                started[way] = [Peer(name, python, [last] if way == "one" else self.cores)]
+        return started[way]
 
     def _drop(self, name: str, why: PeerError) -> None:
         self.failures[name] = str(why)
-        self.peers.pop(name, None)
         self.rows = [row for row in self.rows if row.peer != name]
+        for processes in self._processes.pop(name, {}).values():
+            for process in processes:
+                process.close()
         print(f"{NAMES[name]}: {why}", file=sys.stderr)
 
-    def play(self, policy: str, repetitions: int, seconds: float) -> None:
-        """Find each peer's best setting, then measure all of them in turn, round by round."""
-        for peer in list(self.peers.values()):
+    def play(self, policy: str, cores: str, repetitions: int, seconds: float) -> None:
+        """Find each peer's best setting, then measure all of them in turn, round by round.
+
+        Args:
+            cores: ``one`` or ``all``.
+        """
+        for name in self.peers:
             try:
-                settings = peer.settings if peer.name == "distpg" else [self._best(peer, policy, seconds / 4)]
-                self.rows += [Row(peer.name, policy, setting) for setting in settings]
+                for sampler in self.processes(name, "one")[0].settings:
+                    found = self._best(name, policy, cores, sampler, seconds / 4)
+                    self.rows.append(Row(name, policy, cores, sampler, *found))
             except PeerError as error:
-                self._drop(peer.name, error)
+                self._drop(name, error)
         for number in range(repetitions):
-            print(f"{policy} policy, round {number + 1} of {repetitions} ...", file=sys.stderr)
-            for row in [row for row in self.rows if row.policy == policy]:
-                if row.peer in self.peers:
+            print(f"{policy} policy, {cores}: round {number + 1} of {repetitions} ...", file=sys.stderr)
+            for row in [row for row in self.rows if (row.policy, row.cores) == (policy, cores)]:
+                if row.peer not in self.failures:
                     try:
-                        row.rounds.append(self.peers[row.peer].measure(policy, row.setting, seconds))
+                        row.rounds.append(self._measure(row.peer, policy, row.way, row.setting, seconds))
                     except PeerError as error:
                         self._drop(row.peer, error)
 
-    def _best(self, peer: Peer, policy: str, seconds: float) -> str:
-        """The fastest setting. Those within half its speed are tried again: others may use the machine."""
-        print(f"{policy} policy: settings of {NAMES[peer.name]} ...", file=sys.stderr)
-        rates: dict[str, float] = {}
+    def _measure(self, name: str, policy: str, way: str, setting: str, seconds: float) -> dict[str, Any]:
+        return measure(self.processes(name, way), policy, setting, seconds, by_clock=way != "one")
+
+    def _best(self, name: str, policy: str, cores: str, sampler: str, seconds: float) -> tuple[str, str]:
+        """The fastest way and setting. On all cores, copies take the setting that is best on one."""
+        peer = self.processes(name, "one")[0]
+        settings, key = peer.settings[sampler], (name, policy, sampler)
+        if key not in self._best_on_one:
+            candidates = [("one", setting) for setting in settings]
+            self._best_on_one[key] = self._fastest(name, policy, candidates, seconds)[1]
+        best = self._best_on_one[key]
+        if cores == "one":
+            return "one", best
+        threads = [("threads", setting) for setting in settings if peer.has_threads]
+        return self._fastest(name, policy, [("copies", best), *threads], seconds)
+
+    def _fastest(
+        self, name: str, policy: str, candidates: list[tuple[str, str]], seconds: float
+    ) -> tuple[str, str]:
+        """Those within half the speed of the fastest are tried again: others may use the machine."""
+        if len(candidates) == 1:
+            return candidates[0]
+        print(f"{policy} policy: settings of {NAMES[name]} ...", file=sys.stderr)
+        rates: dict[tuple[str, str], float] = {}
         for _ in range(2):
-            for setting in peer.settings:
-                if rates.get(setting, 1) >= max(rates.values(), default=0) / 2 or setting not in rates:
-                    rate = peer.measure(policy, setting, seconds)["env_steps_per_s"]
-                    rates[setting] = max(rate, rates.get(setting, 0))
-        self.tried.setdefault(peer.name, {})[policy] = {key: round(rate) for key, rate in rates.items()}
+            for way, setting in candidates:
+                key = (way, setting)
+                if key not in rates or rates[key] >= max(rates.values()) / 2:
+                    rate = self._measure(name, policy, way, setting, seconds)["env_steps_per_s"]
+                    rates[key] = max(rate, rates.get(key, 0))
+        tried = self.tried.setdefault(name, {}).setdefault(policy, {})
+        tried |= {f"{setting} ({way})": round(rate) for (way, setting), rate in rates.items()}
         return max(rates, key=rates.__getitem__)
 
     def close(self) -> None:
         """End the processes."""
-        for peer in self.peers.values():
-            peer.close()
+        for ways in self._processes.values():
+            for processes in ways.values():
+                for process in processes:
+                    process.close()
 
-    def ratios(self, row: Row) -> list[float]:
-        """Its rate over distpg's, round by round; empty without distpg."""
+    def ratios(self, row: Row, reference: str) -> list[float]:
+        """Its rate over that of a sampler of distpg, round by round; empty without distpg."""
         for other in self.rows:
-            if (other.peer, other.setting) == REFERENCE and other.policy == row.policy:
-                return [rate / reference for rate, reference in zip(row.rates, other.rates, strict=True)]
+            if (other.peer, other.sampler) == ("distpg", reference) and (
+                (other.policy, other.cores) == (row.policy, row.cores)
+            ):
+                return [rate / compared for rate, compared in zip(row.rates, other.rates, strict=True)]
         return []
-
-
-def _use_one_core() -> None:
-    # The peers inherit it; this process only waits for them, and takes nothing from them.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

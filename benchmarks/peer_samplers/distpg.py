@@ -14,12 +14,21 @@ from distpg.environments.making import EnvSpec
 from distpg.sampling.env_runner import EnvRunner
 from distpg.sampling.runner_spec import env_runner_spec
 
+# The compiled sampler plays all the tasks of a call side by side.
+SETTINGS = {
+    "compiled": [f"compiled, {episodes} episodes" for episodes in (512, 2048, 8192)],
+    "64 episodes a task": ["64 episodes a task"],
+    "1 episode a task": ["1 episode a task"],
+}
+
 
 def make(policy: str, setting: str) -> Sampler:
-    episodes = int(setting.split()[0])
+    is_compiled = setting.startswith("compiled")
+    episodes = int(setting.removeprefix("compiled, ").split()[0])
     info = inspect_env(EnvSpec("CartPole-v1"))
     spec = PolicySpec(info.observations.size, info.actions.sizes, (HIDDEN,))
-    runner = EnvRunner(env_runner_spec(TrainConfig(), spec))
+    config = TrainConfig(sampler="compiled" if is_compiled else "gymnasium")
+    runner = EnvRunner(env_runner_spec(config, spec))
     first = itertools.count(step=episodes)
     played_with = weights(policy)
 
@@ -33,4 +42,4 @@ def make(policy: str, setting: str) -> Sampler:
 
 
 if __name__ == "__main__":
-    serve(make, ["64 episodes a task", "1 episode a task"], ["distpg", "gymnasium", "numpy"])
+    serve(make, SETTINGS, ["distpg", "gymnasium", "numba", "numpy"])

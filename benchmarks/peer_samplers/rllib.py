@@ -14,7 +14,8 @@ from benchmarks.peer_samplers.serving import HIDDEN, Sampler, load_into, serve, 
 
 
 def make(policy: str, setting: str) -> Sampler:
-    num_envs, mode = int(setting.split()[0]), setting.split()[2]
+    num_envs = int(setting.split()[0])
+    mode = "sync" if setting.endswith("sync") else "vector_entry_point"
     # The vector entry point is Gymnasium's CartPoleVectorEnv: NumPy, no loop over environments.
     env_config = {"disable_env_checker": True} if mode == "sync" else {}
     config = (
@@ -46,5 +47,5 @@ def make(policy: str, setting: str) -> Sampler:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    settings = [f"{number} envs vector_entry_point" for number in (1, 8, 32, 64, 128, 256)]
+    settings = [f"{number} envs vector" for number in (1, 8, 32, 64, 128, 256)]
     serve(make, ["64 envs sync", *settings], ["ray", "torch", "gymnasium", "numpy"])

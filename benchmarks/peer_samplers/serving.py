@@ -1,4 +1,4 @@
-"""What every sampler of the comparison shares: the policies that are played, and the clock.
+"""What every sampler of the comparison shares: the policies that are played, returns, and the clock.
 
 Runs in the virtual environment of each peer, so it needs NumPy and nothing else.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 HIDDEN = 128
+GAMMA = 0.99
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,17 @@ class Sampler:
         collect: Plays some steps and returns its data; the only part that is timed.
         count: Of that data: how many steps of the environment it holds, and the lengths of the episodes
             that ended in it. A step that only resets, with no action of the policy, is none.
+        is_a_limit: The fastest call counts instead of all: what others are held against, not one of them.
     """
 
     collect: Callable[[], Any]
     count: Callable[[Any], tuple[int, list[int]]]
+    is_a_limit: bool = False
+
+
+def cores() -> int:
+    """How many this process may use: one, or all of the machine for a peer's own threads."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def weights(policy: str) -> dict[str, np.ndarray]:
@@ -71,65 +79,98 @@ def load_into(parameters: list[Any], policy: str) -> None:
             parameter.copy_(torch.from_numpy(array))
 
 
-class Lengths:
-    """Lengths of the episodes of several environments, from when they ended."""
+def discounted_returns(rewards: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    """Of each step, float32[T, num_envs]; where the last row does not end an episode, of what there is."""
+    returns = np.empty_like(rewards)
+    following = np.zeros_like(rewards[0])
+    for t in range(len(rewards) - 1, -1, -1):
+        following *= ~ended[t]
+        following *= np.float32(GAMMA)
+        following += rewards[t]
+        returns[t] = following
+    return returns
 
-    def __init__(self, num_envs: int) -> None:
+
+class Lengths:
+    """Lengths of the episodes of several environments, from when they ended.
+
+    Args:
+        resets_take_a_step: After an episode's last step comes one that only resets, and is none.
+    """
+
+    def __init__(self, num_envs: int, resets_take_a_step: bool = False) -> None:
         self._so_far = np.zeros(num_envs, np.int64)
+        self._resets = np.zeros(num_envs, bool)
+        self._resets_take_a_step = resets_take_a_step
 
     def __call__(self, ended: np.ndarray) -> tuple[int, list[int]]:
         """Of steps that follow those of the last call: bool[T, num_envs], whether each ended an episode."""
-        lengths: list[int] = []
+        steps, lengths = 0, []
         for row in ended:
-            self._so_far += 1
+            self._so_far += ~self._resets
+            steps += row.size - int(self._resets.sum())
             lengths += self._so_far[row].tolist()
             self._so_far[row] = 0
-        return ended.size, lengths
+            if self._resets_take_a_step:
+                self._resets = row
+        return steps, lengths
 
 
 def measure(sampler: Sampler, seconds: float) -> dict[str, Any]:
-    """Collect for a quarter of the time to warm up, then for the time itself; only collecting counts.
+    """Collect for some seconds; only collecting counts.
 
-    The rate is over seconds of the core: one thread plays, so on a core that nobody else uses these are
+    On one core the rate to look at is that over seconds of the core: on one that nobody else uses these are
     seconds of the clock, and on a busy one other work does not count. ``cpu_share`` is the first over the
     second: below 1, others had the core, or the peer waited for something.
     """
-    _play(sampler, seconds / 4)
-    steps, lengths, wall, cpu = _play(sampler, seconds)
+    calls: list[tuple[int, float, float]] = []
+    lengths: list[int] = []
+    wall = cpu = 0.0
+    while wall < seconds:
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        data = sampler.collect()
+        wall_of_call, cpu_of_call = time.perf_counter() - wall_start, time.process_time() - cpu_start
+        wall, cpu = wall + wall_of_call, cpu + cpu_of_call
+        steps, more_lengths = sampler.count(data)
+        calls.append((steps, wall_of_call, cpu_of_call))
+        lengths += more_lengths
+    steps = sum(call[0] for call in calls)
+    counted = calls if sampler.is_a_limit else [(steps, wall, cpu)]
     return {
-        "env_steps_per_s": steps / cpu,
+        "steps_per_wall_s": max(call[0] / call[1] for call in counted),
+        "steps_per_cpu_s": max(call[0] / call[2] for call in counted),
         "cpu_share": cpu / wall,
         "episodes": len(lengths),
         "episode_steps": sum(lengths),
     }
 
 
-def _play(sampler: Sampler, seconds: float) -> tuple[int, list[int], float, float]:
-    steps, lengths, wall, cpu = 0, [], 0.0, 0.0
-    while wall < seconds:
-        wall_start, cpu_start = time.perf_counter(), time.process_time()
-        data = sampler.collect()
-        wall += time.perf_counter() - wall_start
-        cpu += time.process_time() - cpu_start
-        more_steps, more_lengths = sampler.count(data)
-        steps += more_steps
-        lengths += more_lengths
-    return steps, lengths, wall, cpu
-
-
-def serve(make: Callable[[str, str], Sampler], settings: list[str], packages: list[str]) -> None:
+def serve(
+    make: Callable[[str, str], Sampler],
+    settings: list[str] | dict[str, list[str]],
+    packages: list[str],
+    has_threads: bool = False,
+) -> None:
     """Answer each line of standard input, a request to measure, by a line of standard output, both JSON.
 
-    The first line out says which settings and versions there are.
+    The first line out says which settings and versions there are. A sampler is made, and whatever it
+    compiles is compiled, when it is first asked for: the first answer about it is for warming up.
 
     Args:
         make: Makes the sampler of a policy and a setting.
+        settings: Of which the best is taken; of several samplers, those of each by its name.
+        has_threads: The peer can use several cores by itself.
     """
     # Libraries print what they like: their output must not come between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
-    print(json.dumps({"settings": settings, "versions": versions}), file=answers, flush=True)
+    hello = {
+        "settings": settings if isinstance(settings, dict) else {"": settings},
+        "versions": versions,
+        "has_threads": has_threads,
+    }
+    print(json.dumps(hello), file=answers, flush=True)
     samplers: dict[tuple[str, str], Sampler] = {}
     for line in sys.stdin:
         request = json.loads(line)
