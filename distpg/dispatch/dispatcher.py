@@ -42,8 +42,9 @@ _SECONDS_PER_CALL = 0.05
 # Where tasks are shorter, a second call waits behind the first, so that the way there and back and the
 # dispatcher's own time, which grows with the number of runners, are nobody's idle time.
 _SHORT_S = 10.0
-# Looking for slow runners takes a time that grows with their number: a pause for each keeps it in bounds.
-_HEDGE_PAUSE_S = 1e-4
+# Looking for late or slow runners takes a time that grows with their number: a pause for each keeps it in
+# bounds.
+_PAUSE_S = 1e-4
 
 
 class Dispatcher:
@@ -55,7 +56,7 @@ class Dispatcher:
         self._backlog = Backlog(rules.max_task_retries)
         self._commands: list[Command] = []
         self._roll_call = -QUARANTINE_S
-        self._next_hedge = 0.0
+        self._next_look = self._next_hedge = 0.0
 
     @property
     def num_ready(self) -> int:
@@ -85,6 +86,10 @@ class Dispatcher:
         self._commands = []
         self._fleet.tick(now)
         self._backlog.end_quarantine(now)
+        is_look = isinstance(report, TimePassed) and now >= self._next_look
+        if is_look:
+            self._next_look = now + _PAUSE_S * self._fleet.size
+            self._stop_overdue(now)
         self._take(report, now)
         if self._fleet.is_hopeless:
             self._order(GiveUp(None, "no runner starts"))
@@ -94,7 +99,7 @@ class Dispatcher:
         for number in self._fleet.take_turns(now):
             self._order(Join(number))
         self._hand_out(now)
-        if isinstance(report, TimePassed):
+        if is_look:
             help_is_at_hand = bool(self._fleet.idle) and not self.is_done
             for number in self._fleet.ask_working(now, help_is_at_hand):
                 self._order(Ask(number))
@@ -112,9 +117,7 @@ class Dispatcher:
             case Grown(num_runners):
                 self._fleet.grow(num_runners)
             case TimePassed():
-                for number, why in self._fleet.overdue(now):
-                    self._order(Stop(number, why))
-                    self._lose(number, now)
+                pass
             case _ if report.runner not in self._fleet:
                 pass
             case Placed(number):
@@ -142,6 +145,11 @@ class Dispatcher:
             self._backlog.disown(number)
             self._order(Stop(number, "recycled"))
 
+    def _stop_overdue(self, now: float) -> None:
+        for number, why in self._fleet.overdue(now):
+            self._order(Stop(number, why))
+            self._lose(number, now)
+
     def _lose(self, number: RunnerId, now: float) -> None:
         """A runner is gone: its tasks are others' now."""
         runner = self._fleet.remove(number, now)
@@ -159,7 +167,7 @@ class Dispatcher:
         idle = fleet.idle
         for number in backlog.owners_among(idle):
             self._send(number, backlog.next_owned(number), "new", now)
-        if backlog.has_elsewhere:
+        if idle and backlog.has_elsewhere:
             for number, task in backlog.second_tries(idle, fleet.ready):
                 self._send(number, (task,), "elsewhere", now)
         # At the start of an iteration everyone is idle and the tasks are split evenly. Later the busy ones
@@ -172,7 +180,7 @@ class Dispatcher:
                 self._send(fleet.best_idle, self._next_call(len(idle) + busy), "new", now)
         self._send_ahead()
         if idle and not backlog.is_done and now >= self._next_hedge:
-            self._next_hedge = now + _HEDGE_PAUSE_S * fleet.num_ready
+            self._next_hedge = now + _PAUSE_S * fleet.num_ready
             self._hedge(now)
 
     def _next_call(self, sharers: int) -> tuple[Task, ...]:

@@ -18,6 +18,7 @@ Pure bookkeeping in a time that is given from outside; it starts and ends nothin
 | any              | removed                  | missing; one that never answered makes the others wait   |
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -89,10 +90,11 @@ class Fleet:
         self._rules = rules
         self._size = rules.num_runners
         self._runners: dict[RunnerId, Runner] = {}
-        # Dictionaries without values: sets that keep the order in which runners became so.
-        self._idle: dict[RunnerId, None] = {}
-        self._with_room: dict[RunnerId, None] = {}
-        self._with_waiting: dict[RunnerId, None] = {}
+        # Without values: sets that keep the order in which runners became so. The first of a plain dictionary
+        # is found past the places of all that were taken from its front.
+        self._idle: OrderedDict[RunnerId, None] = OrderedDict()
+        self._with_room: OrderedDict[RunnerId, None] = OrderedDict()
+        self._with_waiting: OrderedDict[RunnerId, None] = OrderedDict()
         # Over all runners: environment steps per second, and seconds a task takes.
         self._rate: float | None = None
         self._seconds_per_task: float | None = None
@@ -314,7 +316,7 @@ class Fleet:
         self._num_starting -= runner.has_turn and not runner.is_ready
         if runner.episodes == 0:
             self._failed_starts += 1
-            wait = min(_FIRST_BACK_OFF_S * 2.0**self._failed_starts, _LONGEST_BACK_OFF_S)
+            wait = min(_FIRST_BACK_OFF_S * 2.0 ** min(self._failed_starts, 10), _LONGEST_BACK_OFF_S)
             self._next_start = max(self._next_start, now + wait)
         return runner
 

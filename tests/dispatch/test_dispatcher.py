@@ -98,6 +98,25 @@ def test_silence_is_no_step_whatever_it_answers() -> None:
     assert dispatcher.handle(TimePassed(), 13.2)[0] == Stop(0, "silent")
 
 
+def test_with_many_runners_it_looks_round_less_often_and_finds_the_silent_all_the_same() -> None:
+    dispatcher = dispatcher_with(5000, silent_after_s=10.0)
+    (task,) = tasks_of_iteration(0, 1, 1, 0)
+    add(dispatcher, [task], 0.0)
+    found = {now: dispatcher.handle(TimePassed(), now / 10) for now in range(1, 120)}
+    asked = [now for now, commands in found.items() if Ask(0) in commands]
+    assert asked == [5, 10, 15, 25, 35, 50, 70, 95], "at looks half a second apart"
+    stopped = [now for now, commands in found.items() if Stop(0, "silent") in commands]
+    assert stopped == [105]
+    assert Send(1, (task,)) in found[105]
+
+
+def test_more_runners_may_end_before_their_first_answer_than_a_power_of_two_can_count() -> None:
+    dispatcher = dispatcher_with(1100)
+    commands = [command for number in range(1100) for command in dispatcher.handle(Died(number), 1.0)]
+    assert not any(isinstance(command, Start) for command in commands), "they wait a moment"
+    assert dispatcher.handle(TimePassed(), 3.5).count(GiveUp(None, "no runner starts")) == 1
+
+
 def test_slow_but_advancing_is_never_stopped() -> None:
     dispatcher = dispatcher_with(1, silent_after_s=10.0)
     add(dispatcher, tasks_of_iteration(0, 1, 1, 0), 0.0)
