@@ -65,9 +65,8 @@ def _line_of(row: dict[str, Any]) -> str:
 
 
 def _short(rate: float) -> str:
-    if rate >= 999_500:
-        return f"{rate / 1e6:.1f}M"
-    return f"{rate / 1000:.0f}k" if rate >= 99_950 else f"{rate / 1000:.1f}k"
+    scaled, unit = (rate / 1e6, "M") if rate >= 999_500 else (rate / 1000, "k")
+    return f"{scaled:.0f}{unit}" if scaled >= 99.95 else f"{scaled:.1f}{unit}"
 
 
 def _ratio(row: dict[str, Any], reference: str) -> str:

@@ -9,10 +9,8 @@ Written for any environment: the names ``reset``, ``step`` and ``observe`` stand
 import functools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distpg.kernels.cartpole import observe, reset, step
 from distpg.kernels.choice import choose_category
@@ -27,140 +25,6 @@ f32, u64 = np.float32, np.uint64
 FINISHED, FULL, STOPPED, PAUSED = 0, 1, 2, 3
 # Blocks of ticks after which it pauses, so that signals are heard.
 PAUSE = 2**10
-
-
-class Policy(NamedTuple):
-    """Weights, and room for a pass.
-
-    Attributes:
-        parameters: float32, of each layer its weights as (units, inputs), then its biases.
-        sizes: int64, widths from features to actions.
-        last: float32[units + 1] of two actions behind one hidden layer, see :func:`lanes.difference`; else of
-            length 0.
-        columns: A tuple as long as there are features, where ``last`` is not empty.
-        products: int64[columns, 2], as of :func:`distpg.core.policies.flat_products`.
-        mean, scale: float32[observation size], or of length 0 where observations are taken as they are.
-        hidden: float32[2, widest layer, lanes], room.
-    """
-
-    parameters: NDArray[np.float32]
-    sizes: NDArray[np.int64]
-    last: NDArray[np.float32]
-    columns: tuple[int, ...]
-    products: NDArray[np.int64]
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    hidden: NDArray[np.float32]
-
-
-class Lanes(NamedTuple):
-    """What each lane plays: arrays whose last dimension is the lane.
-
-    Attributes:
-        state: float64[numbers, lanes], the environment's.
-        outputs: float32[actions, lanes].
-        actions: int64.
-        rewards: float64.
-        terminated: bool.
-        total: float64, the sum of the episode's rewards so far.
-        words: uint32[8, lanes], two blocks of random words.
-        drawn: float32, room.
-        episode: uint64, the number of its episode.
-        row: int64, where that is in :class:`Episodes`.
-        t: int64, its steps so far.
-        at: int64, where in :class:`Steps` the next one goes.
-        since: int64, the first tick of the block that is not in Steps yet.
-        plays: int64, 0 where no episode is left.
-    """
-
-    state: NDArray[np.float64]
-    outputs: NDArray[np.float32]
-    actions: NDArray[np.int64]
-    rewards: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    total: NDArray[np.float64]
-    words: NDArray[np.uint32]
-    drawn: NDArray[np.float32]
-    episode: NDArray[np.uint64]
-    row: NDArray[np.int64]
-    t: NDArray[np.int64]
-    at: NDArray[np.int64]
-    since: NDArray[np.int64]
-    plays: NDArray[np.int64]
-
-
-class Block(NamedTuple):
-    """The last ticks of all lanes, until they are in :class:`Steps`: [ticks, ..., lanes].
-
-    Attributes:
-        observations: float32[ticks, observation size, lanes].
-        actions: uint8 or uint16.
-        rewards: float32.
-        log_probs: float32; of no ticks where nobody asks for them.
-        columns: A tuple as long as an observation: the compiler sees its length.
-    """
-
-    observations: NDArray[np.float32]
-    actions: NDArray[Any]
-    rewards: NDArray[np.float32]
-    log_probs: NDArray[np.float32]
-    columns: tuple[int, ...]
-
-
-class Steps(NamedTuple):
-    """Room for what each lane plays, one episode behind the other: [lanes, capacity, ...].
-
-    Attributes:
-        observations: float32[lanes, capacity, observation size].
-        actions: uint8 or uint16.
-        returns: float32; of an episode that is not over its rewards.
-        rewards, log_probs: float32; of capacity 0 where nobody asks for them.
-    """
-
-    observations: NDArray[np.float32]
-    actions: NDArray[Any]
-    returns: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    log_probs: NDArray[np.float32]
-
-
-class Room(NamedTuple):
-    """For the beginning of an episode: float64[numbers that reset takes], uint32[4], uint64[4]."""
-
-    uniforms: NDArray[np.float64]
-    word: NDArray[np.uint32]
-    pcg: NDArray[np.uint64]
-
-
-class Episodes(NamedTuple):
-    """Of each of E episodes: where its steps are, and what it came to.
-
-    Attributes:
-        lane, start, length: int64[E].
-        total: float64[E], the undiscounted sum of its rewards; NaN where a state is not finite.
-        terminated: bool[E].
-        finals: float32[E, observation size], the last observations; of length 0 where nobody asks for them.
-    """
-
-    lane: NDArray[np.int64]
-    start: NDArray[np.int64]
-    length: NDArray[np.int64]
-    total: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    finals: NDArray[np.float32]
-
-
-class Numbers(NamedTuple):
-    """What is played, and how: the run's seed, streams of :class:`distpg.core.seeding.Stream`, and so on."""
-
-    seed: np.uint64
-    seed_stream: np.uint64
-    action_stream: np.uint64
-    first_episode: np.uint64
-    limit: int
-    gamma: float
-    is_total: bool
-    is_greedy: bool
 
 
 @njit
@@ -191,25 +55,41 @@ def begin(lane, tick, lanes, episodes, progress, numbers, room):
 @njit
 def write_down(first_lane, last_lane, end, lanes, block, steps):
     """What some lanes played in the block up to a tick, into Steps."""
-    # Fields first: numba counts references wherever one is looked up, which costs as much as a step.
+    # Fields first: numba counts references wherever one is looked up, which costs as much as a step, and so
+    # does each slice. Places are unsigned, as it looks whether others are below 0.
     at, since, plays = lanes.at, lanes.since, lanes.plays
-    observations, actions, rewards, log_probs, columns = block
-    all_observations, all_actions, all_returns, all_rewards, all_log_probs = steps
-    has_rewards, has_log_probs = all_rewards.shape[1] > 0, len(log_probs) > 0
+    observations, columns, capacity = (
+        block.observations.reshape(-1),
+        block.columns,
+        u64(steps.returns.shape[1]),
+    )
+    actions, rewards, log_probs = (
+        block.actions.reshape(-1),
+        block.rewards.reshape(-1),
+        block.log_probs.reshape(-1),
+    )
+    all_observations, all_actions = steps.observations.reshape(-1), steps.actions.reshape(-1)
+    all_returns, all_rewards = steps.returns.reshape(-1), steps.rewards.reshape(-1)
+    all_log_probs = steps.log_probs.reshape(-1)
+    count, size = u64(len(at)), u64(len(columns))
     for lane in range(first_lane, last_lane):
         if plays[lane]:
-            here = at[lane] - since[lane]
-            for tick in range(since[lane], end):
+            start, here = u64(since[lane]), u64(lane) * capacity + u64(at[lane])
+            num_ticks = u64(end) - start
+            for tick in range(num_ticks):
+                row, into = (start + tick) * size * count + u64(lane), (here + tick) * size
                 for k in range(len(columns)):
-                    all_observations[lane, here + tick, k] = observations[tick, k, lane]
-            for tick in range(since[lane], end):
-                all_actions[lane, here + tick] = actions[tick, lane]
-                all_returns[lane, here + tick] = rewards[tick, lane]
-                if has_rewards:
-                    all_rewards[lane, here + tick] = rewards[tick, lane]
-                if has_log_probs:
-                    all_log_probs[lane, here + tick] = log_probs[tick, lane]
-            at[lane], since[lane] = here + end, end
+                    all_observations[into + u64(k)] = observations[row + u64(k) * count]
+            for tick in range(num_ticks):
+                row = (start + tick) * count + u64(lane)
+                all_actions[here + tick] = actions[row]
+                all_returns[here + tick] = rewards[row]
+            for tick in range(num_ticks if len(all_rewards) else u64(0)):
+                all_rewards[here + tick] = rewards[(start + tick) * count + u64(lane)]
+            for tick in range(num_ticks if len(log_probs) else u64(0)):
+                all_log_probs[here + tick] = log_probs[(start + tick) * count + u64(lane)]
+            at[lane] += end - since[lane]
+            since[lane] = end
 
 
 @njit

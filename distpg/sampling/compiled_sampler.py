@@ -12,6 +12,7 @@ from distpg.core.seeding import Stream, environment_seed
 from distpg.environments.compiled import compiled_environment
 from distpg.environments.envs import RUNAWAY_STEPS
 from distpg.environments.making import EnvSpec
+from distpg.kernels import workspace
 from distpg.kernels.compile_cache import compile_cache
 from distpg.sampling.failures import StoppedError, failure, runaway
 from distpg.sampling.sampler import TRAINING, Play, Trajectories
@@ -136,7 +137,7 @@ class CompiledSampler:
         num_lanes = min(LANES, -(-num_episodes // _VECTOR) * _VECTOR)
         lanes, episodes = self._lanes(num_lanes), self._episodes(num_episodes)
         steps = self._room(num_lanes)
-        numbers = self._rollout.Numbers(
+        numbers = workspace.Numbers(
             np.uint64(self._seed),
             np.uint64(self._play.seed_stream),
             np.uint64(self._play.action_stream),
@@ -146,11 +147,11 @@ class CompiledSampler:
             self._returns == "total",
             self._play.greedy,
         )
-        room = self._rollout.Room(
+        room = workspace.Room(
             np.empty(self._compiled.num_uniforms), np.empty(4, np.uint32), np.empty(4, np.uint64)
         )
         block = self._block(num_lanes)
-        policy = self._layout.policy(self._rollout, num_lanes)
+        policy = self._layout.policy(num_lanes)
         self._progress[0] = 0
         while True:
             came = self._play_all(policy, lanes, block, steps, episodes, numbers, self._progress, room)
@@ -165,7 +166,7 @@ class CompiledSampler:
         return self._trajectories(first_episode, steps, episodes)
 
     def _lanes(self, count: int) -> Any:
-        return self._rollout.Lanes(
+        return workspace.Lanes(
             np.zeros((self._compiled.state_size, count)),
             np.zeros((sum(self._spec.action_sizes), count), np.float32),
             np.zeros(count, np.int64),
@@ -182,7 +183,7 @@ class CompiledSampler:
         """Kept from call to call: new memory costs as much as what is played into it."""
         if self._steps is None or len(self._steps.rewards) < count:
             room = (count, _CAPACITY)
-            self._steps = self._rollout.Steps(
+            self._steps = workspace.Steps(
                 np.empty((*room, self._spec.observation_size), np.float32),
                 np.empty(room, self._spec.action_dtype),
                 np.empty(room, np.float32),
@@ -193,7 +194,7 @@ class CompiledSampler:
 
     def _block(self, count: int) -> Any:
         room = (_TICKS, count)
-        return self._rollout.Block(
+        return workspace.Block(
             np.empty((_TICKS, self._spec.observation_size, count), np.float32),
             np.empty(room, self._spec.action_dtype),
             np.empty(room, np.float32),
@@ -202,7 +203,7 @@ class CompiledSampler:
         )
 
     def _episodes(self, count: int) -> Any:
-        return self._rollout.Episodes(
+        return workspace.Episodes(
             np.zeros(count, np.int64),
             np.zeros(count, np.int64),
             np.zeros(count, np.int64),
@@ -214,7 +215,7 @@ class CompiledSampler:
     def _trajectories(self, first_episode: int, steps: Any, episodes: Any) -> Trajectories:
         self._check(first_episode, episodes)
         total = int(episodes.length.sum()) if self._keeps_steps else 0
-        gathered = self._rollout.Steps(
+        gathered = workspace.Steps(
             *(np.empty((total if array.shape[1] else 0, *array.shape[2:]), array.dtype) for array in steps)
         )
         if self._keeps_steps:
@@ -281,9 +282,9 @@ class _Layout:
             if name in weights:
                 room[:] = weights[name]
 
-    def policy(self, rollout: Any, num_lanes: int) -> Any:
+    def policy(self, num_lanes: int) -> Any:
         """As numba gets it, with room for so many lanes."""
         columns = tuple(range(int(self._sizes[0]))) if self.is_between_two else (0,)
         room = np.zeros((2, int(self._sizes.max()), num_lanes), np.float32)
         fields = (self._parameters, self._sizes, self._last, columns, self._products)
-        return rollout.Policy(*fields, self._mean, self._scale, room)
+        return workspace.Policy(*fields, self._mean, self._scale, room)
