@@ -158,10 +158,10 @@ def test_damaged_bytes_are_refused(damaged: bytes, why: str) -> None:
 
 
 def test_bytes_are_the_same_everywhere() -> None:
-    """Little-endian; 770 numbers of a gradient take four digits each."""
+    """Little-endian; the 898 numbers of a gradient take four digits each."""
     assert to_bytes(sum_of([[1.0], [-(2.0**31)]])).hex() == (
         "64787331" + "00000000" + "01000000" + "01000000" + "00000000" + "01000080"
     )
     rng = np.random.default_rng(0)
-    gradient = rng.normal(size=770) * 10.0 ** rng.uniform(-4, 1, size=770)
-    assert len(to_bytes(exact(gradient))) == 20 + 4 * 4 * 770
+    gradient = rng.normal(size=898) * 10.0 ** rng.uniform(-4, 1, size=898)
+    assert len(to_bytes(exact(gradient))) == 20 + 4 * 4 * 898
