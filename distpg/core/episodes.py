@@ -109,7 +109,8 @@ def batch_digest(batch: EpisodeBatch) -> str:
 
 def actions_digests(batch: EpisodeBatch) -> list[str]:
     """:func:`actions_digest` of each episode."""
-    return [actions_digest(actions) for actions in np.split(batch.actions, batch.starts[1:])]
+    ends = np.cumsum(batch.lengths).tolist()  # numpy.split takes as long as the digests
+    return [actions_digest(batch.actions[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def actions_digest(actions: NDArray[Any]) -> str:

@@ -25,10 +25,20 @@ class CompiledGradient:
         from distpg.kernels import blocks, gradient
 
         self._kernel: Any = gradient
+        self._known: list[tuple[Weights, Any]] = []
         self._layout = _Layout(spec, blocks.UNITS)
         self._room = self._kernel.new_room(
             self._layout.sizes, spec.action_sizes[0], self._layout.num_parameters
         )
+
+    def _layers(self, weights: Weights) -> Any:
+        """A policy's weights as the kernel takes them; of the last two it is known already."""
+        for known, layers in self._known:
+            if known is weights:
+                return layers
+        found = self._layout.layers(self._kernel.Layers, weights)
+        self._known = [*self._known[-1:], (weights, found)]
+        return found
 
     def differentiate(
         self,
@@ -53,7 +63,7 @@ class CompiledGradient:
         layout = self._layout
         gradient, totals = np.empty(layout.num_parameters + layout.num_biases), np.empty(2)
         self._kernel.differentiate(
-            layout.layers(self._kernel.Layers, weights),
+            self._layers(weights),
             self._room,
             observations.astype(np.float32, copy=False),
             actions,
@@ -68,7 +78,7 @@ class CompiledGradient:
 
     def divergence(self, before: Weights, after: Weights, observations: NDArray[Any]) -> float:
         """The sum over N states of KL(policy before || policy after)."""
-        layers = (self._layout.layers(self._kernel.Layers, weights) for weights in (before, after))
+        layers = (self._layers(weights) for weights in (before, after))
         return float(
             self._kernel.divergence(*layers, self._room, observations.astype(np.float32, copy=False))
         )

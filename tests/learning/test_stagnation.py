@@ -9,8 +9,8 @@ import pytest
 
 import distpg
 from distpg.config.train_config import TrainConfig
-from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Event, TrainingStalled
+from distpg.core.summaries import Summary, summary_of
 from distpg.errors import DivergenceError
 from distpg.learning.learner import Gradient
 from distpg.learning.stagnation import Watch
@@ -19,12 +19,14 @@ from distpg.training.trainer import Listeners
 from tests.conftest import make_batch
 
 
-def batch(returns: list[float], size: float = 1.0) -> EpisodeBatch:
+def summary(returns: list[float], size: float = 1.0) -> Summary:
     made = make_batch([5] * len(returns))
-    return replace(
-        made,
-        observations=np.clip(made.observations, -1, 1) * np.float32(size),
-        episode_returns=np.array(returns),
+    return summary_of(
+        replace(
+            made,
+            observations=np.clip(made.observations, -1, 1) * np.float32(size),
+            episode_returns=np.array(returns),
+        )
     )
 
 
@@ -42,9 +44,9 @@ def said(
     **measured: Any,
 ) -> list[TrainingStalled]:
     watch = Watch(goal, is_new)
-    found = watch.see(batch(first or returns), gradient(norm=100.0, entropy=0.7))
+    found = watch.see(summary(first or returns), gradient(norm=100.0, entropy=0.7))
     for _ in range(iterations):
-        found += watch.see(batch(returns, size), gradient(**measured))
+        found += watch.see(summary(returns, size), gradient(**measured))
     return found
 
 

@@ -123,8 +123,8 @@ def test_tensorboard_has_every_metric(run: Path) -> None:
 
 def test_events_list_the_runners(run: Path) -> None:
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    # On a machine that others use too a runner may be slow now and then, and be helped.
-    assert {event["event"] for event in events} - {"tasks_hedged"} == {"env_runner_joined"}
+    # On a machine that others use too a runner may be slow now and then, and be helped. One compiles.
+    assert {event["event"] for event in events} - {"tasks_hedged", "compiling"} == {"env_runner_joined"}
 
 
 def test_plot_redraws_and_overlays(run: Path, in_tmp_path: Path) -> None:
