@@ -92,8 +92,14 @@ class ObservationNormaliser:
 
 def moments_of(observations: NDArray[Any]) -> tuple[int, Float64s, Float64s]:
     """Of observations [N, size]: N, their mean and sum of squared deviations from it, float64[size]."""
-    numbers, count = observations.astype(np.float64), len(observations)
+    from distpg.kernels.moments import moments
+
+    count, size = observations.shape
+    mean, squares = np.zeros((2, size))
+    if size > 1:
+        moments(observations, mean, squares)
+        return count, mean, squares
+    # A single column is added up in pairs, as it always was: the same runs, the same weights.
+    numbers = observations.astype(np.float64)
     mean = np.add.reduce(numbers, axis=0) / count
-    numbers -= mean
-    numbers *= numbers
-    return count, mean, np.add.reduce(numbers, axis=0)
+    return count, mean, np.add.reduce(np.square(numbers - mean), axis=0)
