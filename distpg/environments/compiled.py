@@ -109,7 +109,7 @@ class OneLane(gymnasium.Env[Any, Any]):
         self.action_space: gymnasium.Space[Any] = compiled.action_space
         self._num_uniforms = compiled.num_uniforms
         functions, key = (compiled.reset, compiled.step, compiled.observe), compiled.key
-        self._reset, self._step, self._observe = (njit(function, key) for function in functions)
+        self._reset, self._step, self._observe = (njit(f, key, allocates=True) for f in functions)
         self._state = np.zeros((compiled.state_size, 1))
         self._seen = np.zeros((*compiled.observation_space.shape, 1), np.float32)
         self._actions, self._rewards = np.zeros(1, np.int64), np.zeros(1)

@@ -1,7 +1,8 @@
 """Blocks of a chunk of steps: ROWS rows of UNITS float32 numbers, flat, and what a gradient does to them.
 
-Loops over units become vector instructions. Every product and sum is rounded as written: the same bits on
-every CPU.
+Sums stay in registers while rows are added to them, four times sixteen at once: as many as keep a CPU busy
+that adds to the same sum only every fourth cycle. Every product and sum is rounded as written: the same bits
+on every CPU.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-untyped-decorators=False
@@ -9,87 +10,90 @@ every CPU.
 import numpy as np
 
 from distpg.kernels.compile_cache import njit
-from distpg.kernels.intrinsics import bits_of_float, float_of_bits, fma
+from distpg.kernels.vectors import (
+    SIZE,
+    add16,
+    fma16,
+    load,
+    multiply16,
+    rectified,
+    splat,
+    store,
+    where_positive,
+)
 
-f32 = np.float32
-UNITS, ROWS, SUMS = 64, 32, 16
+f32, u64 = np.float32, np.uint64
+UNITS, ROWS, SUMS = 64, 64, SIZE
 BLOCK = UNITS * ROWS
+# Unsigned, as numba looks of other places whether they are negative.
+_UNITS, _BLOCK, _16 = u64(UNITS), u64(BLOCK), u64(SIZE)
+_0, _1, _2, _3, _4 = u64(0), u64(1), u64(2), u64(3), u64(4)
 
 
 @njit
-def add_rows(out, rows, factors, column):
-    """Add to each of ROWS rows of UNITS 4 rows, weighted by its factors in 4 columns, ``column`` and on."""
-    for r in range(0, ROWS, 2):
-        at = r * UNITS + column
-        a0, a1, a2, a3 = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
-        at += UNITS
-        b0, b1, b2, b3 = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
-        for u in range(UNITS):
-            x0, x1, x2, x3 = rows[u], rows[UNITS + u], rows[2 * UNITS + u], rows[3 * UNITS + u]
-            i, k = r * UNITS + u, (r + 1) * UNITS + u
-            out[i] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, out[i]))))
-            out[k] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, out[k]))))
+def add_rows(begin, step, rows, count, factors, rectifies, out):
+    """Of each of ROWS rows of UNITS: a sum of ``count`` rows, weighted by its factors.
+
+    Args:
+        begin, step: What a row begins with, ``step`` numbers behind what the row before begins with.
+        factors: ROWS rows of UNITS.
+        rectifies: Whether what is below 0 becomes 0 (ReLU).
+    """
+    for r in range(_0, u64(ROWS), _4):
+        for u in range(_0, _UNITS, _16):
+            at, f = r * u64(step) + u, r * _UNITS
+            a, b = load(begin, at), load(begin, at + u64(step))
+            c, d = load(begin, at + _2 * u64(step)), load(begin, at + _3 * u64(step))
+            for k in range(u64(count)):
+                x = load(rows, k * _UNITS + u)
+                a, b = fma16(splat(factors[f + k]), x, a), fma16(splat(factors[f + k + _UNITS]), x, b)
+                c = fma16(splat(factors[f + k + _2 * _UNITS]), x, c)
+                d = fma16(splat(factors[f + k + _3 * _UNITS]), x, d)
+            if rectifies:
+                a, b, c, d = rectified(a), rectified(b), rectified(c), rectified(d)
+            into = r * _UNITS + u
+            store(out, into, a)
+            store(out, into + _UNITS, b)
+            store(out, into + _2 * _UNITS, c)
+            store(out, into + _3 * _UNITS, d)
 
 
 @njit
-def add_outer(out, rows, factors, column):
-    """Add to 2 rows of UNITS all ROWS rows, weighted by their factors in 2 columns."""
-    for r in range(0, ROWS, 4):
-        at = r * UNITS + column
-        a0, a1, a2, a3 = factors[at], factors[at + UNITS], factors[at + 2 * UNITS], factors[at + 3 * UNITS]
-        at += 1
-        b0, b1, b2, b3 = factors[at], factors[at + UNITS], factors[at + 2 * UNITS], factors[at + 3 * UNITS]
-        for u in range(UNITS):
-            i = r * UNITS + u
-            x0, x1, x2, x3 = rows[i], rows[i + UNITS], rows[i + 2 * UNITS], rows[i + 3 * UNITS]
-            out[u] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, out[u]))))
-            out[UNITS + u] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, out[UNITS + u]))))
+def add_outer(out, rows, factors, count):
+    """Add to each of ``count`` rows of UNITS ROWS rows, weighted by its column of factors.
 
-
-@njit
-def begin_rows(out, bias, rows, factors):
-    """ROWS rows of UNITS: as :func:`add_rows`, with a row that all begin with."""
-    for r in range(0, ROWS, 2):
-        at = r * UNITS
-        a0, a1, a2, a3 = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
-        at += UNITS
-        b0, b1, b2, b3 = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
-        for u in range(UNITS):
-            x0, x1, x2, x3 = rows[u], rows[UNITS + u], rows[2 * UNITS + u], rows[3 * UNITS + u]
-            i, k = r * UNITS + u, (r + 1) * UNITS + u
-            out[i] = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, bias[u]))))
-            out[k] = fma(b3, x3, fma(b2, x2, fma(b1, x1, fma(b0, x0, bias[u]))))
-
-
-@njit
-def rectify(out):
-    """ReLU, by bits: a comparison becomes memory written under a condition, which is slow."""
-    for i in range(BLOCK):
-        bits = bits_of_float(out[i])
-        out[i] = float_of_bits(np.int32(bits & ~(bits >> np.int32(31))))
+    ``count`` is a multiple of four.
+    """
+    for k in range(_0, u64(count), _4):
+        for u in range(_0, _UNITS, _16):
+            at = k * _UNITS + u
+            a, b = load(out, at), load(out, at + _UNITS)
+            c, d = load(out, at + _2 * _UNITS), load(out, at + _3 * _UNITS)
+            for r in range(_0, _BLOCK, _UNITS):
+                x, f = load(rows, r + u), r + k
+                a, b = fma16(splat(factors[f]), x, a), fma16(splat(factors[f + _1]), x, b)
+                c, d = fma16(splat(factors[f + _2]), x, c), fma16(splat(factors[f + _3]), x, d)
+            store(out, at, a)
+            store(out, at + _UNITS, b)
+            store(out, at + _2 * _UNITS, c)
+            store(out, at + _3 * _UNITS, d)
 
 
 @njit
 def let_through(errors, outputs):
     """The slope of ReLU: 0 where its output is."""
-    for i in range(BLOCK):
-        errors[i] = errors[i] if outputs[i] > f32(0.0) else f32(0.0)
+    for i in range(_0, _BLOCK, _16):
+        store(errors, i, where_positive(load(outputs, i), load(errors, i)))
 
 
 @njit
 def add_dots(weights, x, sums):
-    """Add to SUMS sums of each of ROWS rows the products of its UNITS numbers with the weights.
-
-    Four rows at a time: a shorter loop is unrolled before it can become vector instructions.
-    """
-    for r in range(0, ROWS, 4):
-        for u in range(SUMS):
-            w0, w1, w2, w3 = weights[u], weights[SUMS + u], weights[2 * SUMS + u], weights[3 * SUMS + u]
-            i, k = r * UNITS + u, r * SUMS + u
-            for _ in range(4):
-                s = fma(w1, x[i + SUMS], fma(w0, x[i], sums[k]))
-                sums[k] = fma(w3, x[i + 3 * SUMS], fma(w2, x[i + 2 * SUMS], s))
-                i, k = i + UNITS, k + SUMS
+    """Add to SUMS sums of each of ROWS rows the products of its UNITS numbers with the weights."""
+    a, b, c, d = load(weights, _0), load(weights, _16), load(weights, _2 * _16), load(weights, _3 * _16)
+    for r in range(u64(ROWS)):
+        i, k = r * _UNITS, r * _16
+        s = fma16(b, load(x, i + _16), fma16(a, load(x, i), load(sums, k)))
+        store(sums, k, fma16(d, load(x, i + _3 * _16), fma16(c, load(x, i + _2 * _16), s)))
 
 
 @njit
@@ -107,44 +111,69 @@ def add_up(sums, bias, out):
 @njit
 def add_outer_row(out, rows, factors):
     """Add to a row of UNITS all ROWS rows, weighted by a factor each."""
-    for r in range(0, ROWS, 4):
-        g0, g1, g2, g3 = factors[r], factors[r + 1], factors[r + 2], factors[r + 3]
-        for u in range(UNITS):
-            i = r * UNITS + u
-            x0, x1, x2, x3 = rows[i], rows[i + UNITS], rows[i + 2 * UNITS], rows[i + 3 * UNITS]
-            out[u] = fma(g3, x3, fma(g2, x2, fma(g1, x1, fma(g0, x0, out[u]))))
+    a, b, c, d = load(out, _0), load(out, _16), load(out, _2 * _16), load(out, _3 * _16)
+    for r in range(u64(ROWS)):
+        g, i = splat(factors[r]), r * _UNITS
+        a, b = fma16(g, load(rows, i), a), fma16(g, load(rows, i + _16), b)
+        c, d = fma16(g, load(rows, i + _2 * _16), c), fma16(g, load(rows, i + _3 * _16), d)
+    store(out, _0, a)
+    store(out, _16, b)
+    store(out, _2 * _16, c)
+    store(out, _3 * _16, d)
 
 
 @njit
-def begin_errors(out, row, factors, outputs):
-    """ROWS rows of UNITS: a row, weighted by a factor each, and 0 where an output of ReLU is."""
-    for r in range(ROWS):
-        g = factors[r]
-        for u in range(UNITS):
-            i = r * UNITS + u
-            out[i] = float_of_bits(np.int32(bits_of_float(row[u] * g) & open_gate(outputs[i])))
+def add_errors(out, row, factors, outputs, begins):
+    """Add to ROWS rows of UNITS a row, weighted by a factor each, where an output of ReLU is above 0.
+
+    ``begins``: whether what they were before is forgotten.
+    """
+    for u in range(_0, _UNITS, _16):
+        w = load(row, u)
+        for r in range(u64(ROWS)):
+            i = r * _UNITS + u
+            error = where_positive(load(outputs, i), multiply16(w, splat(factors[r])))
+            store(out, i, error if begins else add16(load(out, i), error))
 
 
 @njit
-def add_errors(out, row, factors, outputs):
-    """As :func:`begin_errors`, added."""
-    for r in range(ROWS):
-        g = factors[r]
-        for u in range(UNITS):
-            i = r * UNITS + u
-            out[i] += float_of_bits(np.int32(bits_of_float(row[u] * g) & open_gate(outputs[i])))
+def add_gated_outer(out, weights, slopes, outputs, factors, count):
+    """:func:`add_errors` and :func:`add_outer` of them in one, and their sum into the row behind the others.
 
-
-@njit
-def open_gate(output):
-    """All bits where an output of ReLU is above 0."""
-    return np.int32(0) - np.int32(output > f32(0.0))
+    Args:
+        weights: A row of UNITS for each row of ``slopes``, float32[actions - 1, ROWS].
+    """
+    for k in range(_0, u64(count), _4):
+        for u in range(_0, _UNITS, _16):
+            at, last = k * _UNITS + u, u64(count) * _UNITS + u
+            a, b = load(out, at), load(out, at + _UNITS)
+            c, d = load(out, at + _2 * _UNITS), load(out, at + _3 * _UNITS)
+            total = load(out, last)
+            for r in range(u64(ROWS)):
+                e = multiply16(load(weights, u), splat(slopes[_0, r]))
+                for action in range(_1, u64(len(slopes))):
+                    w = load(weights, action * _UNITS + u)
+                    e = add16(e, multiply16(w, splat(slopes[action, r])))
+                i, f = r * _UNITS + u, r * _UNITS + k
+                e = where_positive(load(outputs, i), e)
+                a, b = fma16(splat(factors[f]), e, a), fma16(splat(factors[f + _1]), e, b)
+                c, d = fma16(splat(factors[f + _2]), e, c), fma16(splat(factors[f + _3]), e, d)
+                total = add16(total, e)
+            store(out, at, a)
+            store(out, at + _UNITS, b)
+            store(out, at + _2 * _UNITS, c)
+            store(out, at + _3 * _UNITS, d)
+            if k == _0:
+                store(out, last, total)
 
 
 @njit
 def add_all(out, rows):
-    """Add to a row of UNITS all ROWS rows."""
-    for r in range(0, ROWS, 4):
-        for u in range(UNITS):
-            i = r * UNITS + u
-            out[u] += (rows[i] + rows[i + UNITS]) + (rows[i + 2 * UNITS] + rows[i + 3 * UNITS])
+    """Add to a row of UNITS all ROWS rows, in pairs."""
+    for u in range(_0, _UNITS, _16):
+        total = load(out, u)
+        for i in range(u, _BLOCK, _4 * _UNITS):
+            a, b = load(rows, i), load(rows, i + _UNITS)
+            c, d = load(rows, i + _2 * _UNITS), load(rows, i + _3 * _UNITS)
+            total = add16(total, add16(add16(a, b), add16(c, d)))
+        store(out, u, total)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from distpg.kernels.compile_cache import njit
-from distpg.kernels.elementary import sin_cos
+from distpg.kernels.elementary import cosine_of_remainder, sine_of_remainder
 from distpg.kernels.intrinsics import fma
 
 STATE_SIZE, NUM_UNIFORMS = 4, 4
@@ -45,7 +45,8 @@ def step(state, actions, rewards, terminated):
     for lane in range(state.shape[1]):
         x, x_dot, theta, theta_dot = state[0, lane], state[1, lane], state[2, lane], state[3, lane]
         force = FORCE if actions[lane] == 1 else -FORCE
-        sine, cosine = sin_cos(theta)
+        # No pole that still stands leans by more than 45 degrees.
+        sine, cosine = sine_of_remainder(theta), cosine_of_remainder(theta)
         temp = over_total_mass(force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sine)
         theta_acceleration = (GRAVITY * sine - cosine * temp) / (
             HALF_LENGTH * (4.0 / 3.0 - over_total_mass(MASS_POLE * (cosine * cosine)))

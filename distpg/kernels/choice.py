@@ -191,7 +191,8 @@ def tick_numbers(
         rows = min(BLOCK, len(lanes) - start)
         half = block(parameters, sizes, products, mean, scale, scratch, observations, lanes, at, start, rows)
         for row in range(rows):
-            scratch[half, row, size : 2 * size] = log_deviations
+            for k in range(size):
+                scratch[half, row, size + k] = log_deviations[k]
             choose_numbers(
                 scratch[half, row],
                 squashes,

@@ -40,13 +40,17 @@ def compile_cache(key: str = "") -> Path | None:
 
 
 def njit(
-    function: Callable[..., Any], key: str | None = "", inline: Literal["never", "always"] = "never"
+    function: Callable[..., Any],
+    key: str | None = "",
+    inline: Literal["never", "always"] = "never",
+    allocates: bool = False,
 ) -> Any:
     """The function compiled at its first call, or loaded from the cache; one that numba has already, as is.
 
     ``key`` is as of :func:`compile_cache`; None where nobody can say what decides: then nothing is kept.
     ``inline`` is numba's: ``always`` where a call would keep a loop around it from becoming vector
-    instructions.
+    instructions. Unless a function ``allocates``, it counts no references to arrays, which its caller holds:
+    to count them costs as much as what a kernel does with a few of their rows.
     """
     if hasattr(function, "py_func"):
         return function
@@ -57,6 +61,7 @@ def njit(
     # Read while the function is decorated: this cache, and no other.
     config.CACHE_DIR = str(cache or "")
     try:
-        return numba.njit(cache=cache is not None, error_model="numpy", nogil=True, inline=inline)(function)
+        options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "inline": inline, "_nrt": allocates}
+        return numba.njit(cache=cache is not None, **options)(function)
     finally:
         config.CACHE_DIR = before

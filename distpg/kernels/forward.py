@@ -48,7 +48,8 @@ def wide_layer(weights, bias, inputs, outputs, rows):
     """Outputs of many units: one input after the other, weights float32[inputs, units]."""
     units = weights.shape[1]
     for row in range(rows):
-        outputs[row, :units] = bias
+        for unit in range(units):
+            outputs[row, unit] = bias[unit]
     for k in range(weights.shape[0]):
         for row in range(rows):
             x = inputs[row, k]
@@ -91,7 +92,9 @@ def block(parameters, sizes, products, mean, scale, scratch, observations, lanes
     """
     size = observations.shape[2]
     for row in range(rows):
-        scratch[0, row, :size] = observations[lanes[start + row], at]
+        lane = lanes[start + row]
+        for k in range(size):
+            scratch[0, row, k] = observations[lane, at, k]
         for k in range(len(mean)):
             x = (scratch[0, row, k] - mean[k]) * scale[k]
             scratch[0, row, k] = min(max(x, -LARGEST), LARGEST)

@@ -24,21 +24,19 @@ from distpg.kernels.blocks import (
     add_all,
     add_dots,
     add_errors,
+    add_gated_outer,
     add_outer,
     add_outer_row,
     add_rows,
     add_up,
-    begin_errors,
-    begin_rows,
     let_through,
-    rectify,
 )
 from distpg.kernels.compile_cache import njit
 from distpg.kernels.softmax import slopes_of_loss, softmax
 
 f32 = np.float32
 # Chunks whose gradients are added up as float32 before they go into the float64 sums.
-CHUNKS = 4
+CHUNKS = 2
 LARGEST = f32(LARGEST_FEATURE)
 
 
@@ -133,12 +131,13 @@ def hidden_layer(parameters, start, num_inputs, num_units, inputs, outputs):
     """Outputs of a layer of ReLU for a chunk."""
     for block in range(num_units // UNITS):
         out, bias = outputs[block * BLOCK : (block + 1) * BLOCK], start + num_inputs * UNITS
-        first = parameters[start : start + 4 * UNITS]
-        begin_rows(out, parameters[bias : bias + UNITS], first, inputs[:BLOCK])
-        for k in range(4, num_inputs, 4):
-            below, w = inputs[k // UNITS * BLOCK : (k // UNITS + 1) * BLOCK], start + k * UNITS
-            add_rows(out, parameters[w : w + 4 * UNITS], below, k % UNITS)
-        rectify(out)
+        begin, step = parameters[bias : bias + UNITS], 0
+        for k in range(0, num_inputs, UNITS):
+            count = min(UNITS, num_inputs - k)
+            rows = parameters[start + k * UNITS : start + (k + count) * UNITS]
+            below = inputs[k // UNITS * BLOCK : (k // UNITS + 1) * BLOCK]
+            add_rows(begin, step, rows, count, below, k + count == num_inputs, out)
+            begin, step = out, UNITS
         start = bias + UNITS
 
 
@@ -155,8 +154,8 @@ def last_layer(parameters, start, biases, num_inputs, inputs, sums, preferences)
 
 
 @njit
-def last_layer_back(layers, start, num_inputs, inputs, errors, room, is_hidden):
-    """The last layer's gradient of a chunk; where a hidden layer is below, the derivatives by its sums."""
+def last_layer_back(layers, start, num_inputs, inputs, errors, room, wants_errors):
+    """The last layer's gradient of a chunk; where somebody wants them, the derivatives by its sums below."""
     slopes, gradient, parameters, num_actions = (
         room.slopes,
         room.gradient,
@@ -173,10 +172,18 @@ def last_layer_back(layers, start, num_inputs, inputs, errors, room, is_hidden):
         for k in range(num_actions):
             w = start + (block * num_actions + k) * UNITS
             add_outer_row(gradient[w : w + UNITS], x, slopes[k])
-            if is_hidden and k == 0:
-                begin_errors(e, parameters[w : w + UNITS], slopes[k], x)
-            elif is_hidden:
-                add_errors(e, parameters[w : w + UNITS], slopes[k], x)
+            if wants_errors:
+                add_errors(e, parameters[w : w + UNITS], slopes[k], x, k == 0)
+
+
+@njit
+def only_hidden_layer_back(layers, start, room):
+    """The gradient of a hidden layer of at most UNITS inputs, where no other is; ``start``: of the last."""
+    num_inputs, num_actions, inputs = layers.sizes[0], len(layers.biases), room.activations[0]
+    for block in range(layers.sizes[1] // UNITS):
+        weights = layers.parameters[start + block * num_actions * UNITS :]
+        outputs, at = room.activations[1, block * BLOCK :], block * (num_inputs + 1) * UNITS
+        add_gated_outer(room.gradient[at:], weights, room.slopes, outputs, inputs, num_inputs)
 
 
 @njit
@@ -184,9 +191,9 @@ def hidden_layer_back(gradient, start, num_inputs, num_units, inputs, errors):
     """A hidden layer's gradient of a chunk, from the derivatives by its sums."""
     for block in range(num_units // UNITS):
         e = errors[block * BLOCK : (block + 1) * BLOCK]
-        for k in range(0, num_inputs, 2):
+        for k in range(0, num_inputs, UNITS):
             below, w = inputs[k // UNITS * BLOCK : (k // UNITS + 1) * BLOCK], start + k * UNITS
-            add_outer(gradient[w : w + 2 * UNITS], e, below, k % UNITS)
+            add_outer(gradient[w:], e, below, min(UNITS, num_inputs - k))
         start += num_inputs * UNITS
         add_all(gradient[start : start + UNITS], e)
         start += UNITS
@@ -198,9 +205,9 @@ def errors_below(across, start, num_inputs, num_units, errors, outputs, below):
     for block in range(num_inputs // UNITS):
         out = below[block * BLOCK : (block + 1) * BLOCK]
         out[:] = f32(0.0)
-        for u in range(0, num_units, 4):
+        for u in range(0, num_units, UNITS):
             e, w = errors[u // UNITS * BLOCK : (u // UNITS + 1) * BLOCK], start + u * UNITS
-            add_rows(out, across[w : w + 4 * UNITS], e, u % UNITS)
+            add_rows(out, UNITS, across[w : w + UNITS * UNITS], UNITS, e, False, out)
         let_through(out, outputs[block * BLOCK : (block + 1) * BLOCK])
         start += num_units * UNITS
 
@@ -224,7 +231,13 @@ def forward(layers, room, observations, first, count):
 def backward(layers, room, start):
     """Add a chunk's gradient."""
     sizes, last = layers.sizes, len(layers.sizes) - 1
-    last_layer_back(layers, start, sizes[last], room.activations[last], room.errors[last], room, last > 0)
+    is_small = last == 1 and sizes[0] <= UNITS
+    last_layer_back(
+        layers, start, sizes[last], room.activations[last], room.errors[last], room, last > 0 and not is_small
+    )
+    if is_small:
+        only_hidden_layer_back(layers, start, room)
+        return
     across = len(layers.across)
     for layer in range(last - 1, -1, -1):
         num_inputs, num_units = sizes[layer], sizes[layer + 1]
@@ -238,7 +251,7 @@ def backward(layers, room, start):
 
 @njit
 def differentiate(
-    layers, room, observations, actions, weights, log_probs_then, limit, entropy_coef, gradient, totals
+    layers, room, observations, actions, weights, log_probs_then, limit, entropy_coef, gradient, totals, kept
 ):
     """The gradient of the loss's sum over N steps.
 
@@ -249,6 +262,7 @@ def differentiate(
             their ratios, see :func:`distpg.learning.policy_gradient.truncated_ratios`.
         gradient: float64, the result: as ``parameters``, then as ``biases``.
         totals: float64[2], the sums of the loss and of the entropies.
+        kept: float32[actions - 1, N], the preferences.
     """
     size, num_steps = len(room.gradient), len(actions)
     gradient[:], totals[:] = 0.0, 0.0
@@ -257,6 +271,7 @@ def differentiate(
         for first in range(part, min(part + CHUNKS * ROWS, num_steps), ROWS):
             count = min(ROWS, num_steps - first)
             start = forward(layers, room, observations, first, count)
+            copy_rows(room.preferences, 0, kept, first, count)
             slopes_of_loss(first, count, actions, weights, log_probs_then, limit, entropy_coef, room, totals)
             backward(layers, room, start)
         for i in range(size):
@@ -266,16 +281,33 @@ def differentiate(
 
 
 @njit
+def copy_rows(one, start, other, first, count):
+    """Numbers of some steps, from [k, start] on to [k, first] on."""
+    for k in range(len(one)):
+        for r in range(count):
+            other[k, first + r] = one[k, start + r]
+
+
+@njit
+def preferences(layers, room, observations, kept):
+    """Those of N states: into float32[actions - 1, N]."""
+    for first in range(0, len(observations), ROWS):
+        count = min(ROWS, len(observations) - first)
+        forward(layers, room, observations, first, count)
+        copy_rows(room.preferences, 0, kept, first, count)
+
+
+@njit
 def divergence(before, after, room, observations):
-    """The sum over N states of KL(policy before || policy after)."""
+    """The sum over N states of KL(policy before || policy after), given the preferences before."""
     total, num_steps = 0.0, len(observations)
     pi, then = room.slopes, room.kept
     for first in range(0, num_steps, ROWS):
         count = min(ROWS, num_steps - first)
-        forward(before, room, observations, first, count)
-        then[:] = room.preferences
+        copy_rows(before, first, then, 0, count)
         softmax(then, room.scratch, pi, room.entropies)
-        room.log_totals[:] = room.scratch[0]
+        for r in range(ROWS):
+            room.log_totals[r] = room.scratch[0, r]
         forward(after, room, observations, first, count)
         softmax(room.preferences, room.scratch, room.others, room.entropies)
         for r in range(count):

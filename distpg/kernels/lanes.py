@@ -11,8 +11,8 @@ import numpy as np
 from distpg.core.policies import LARGEST_FEATURE
 from distpg.kernels.compile_cache import njit
 from distpg.kernels.elementary import exp
-from distpg.kernels.intrinsics import fma
 from distpg.kernels.philox import philox_words
+from distpg.kernels.vectors import SIZE, fma16, load, rectified, splat, store
 
 f32, u32, u64 = np.float32, np.uint32, np.uint64
 LARGEST = f32(LARGEST_FEATURE)
@@ -37,69 +37,58 @@ def features(observations, mean, scale, products, inputs):
 
 
 @njit
-def add(w, inputs, outputs):
-    """A row of inputs, weighted."""
-    for lane in range(len(outputs)):
-        outputs[lane] = fma(w, inputs[lane], outputs[lane])
-
-
-@njit
-def add_four(w0, w1, w2, w3, inputs, outputs):
-    """Four rows of inputs, weighted: as :func:`add` of one after the other, with one load and store."""
-    x0, x1, x2, x3 = inputs[0], inputs[1], inputs[2], inputs[3]
-    for lane in range(len(outputs)):
-        outputs[lane] = fma(
-            w3, x3[lane], fma(w2, x2[lane], fma(w1, x1[lane], fma(w0, x0[lane], outputs[lane])))
-        )
-
-
-@njit
-def rectify(outputs):
-    """Negative numbers become 0."""
-    for lane in range(len(outputs)):
-        outputs[lane] = max(outputs[lane], f32(0.0))
-
-
-@njit
 def dense(weights, bias, inputs, outputs, rectifies):
-    """A layer: weights float32[units, inputs], outputs float32[units, lanes]."""
-    size = weights.shape[1]
-    fours = 4 * (size // 4)
-    for unit in range(len(weights)):
-        w, row = weights[unit], outputs[unit]
-        row[:] = bias[unit]
-        for k in range(0, fours, 4):
-            add_four(w[k], w[k + 1], w[k + 2], w[k + 3], inputs[k : k + 4], row)
-        for k in range(fours, size):
-            add(w[k], inputs[k], row)
-        if rectifies:
-            rectify(row)
+    """A layer: weights float32[units, inputs], outputs float32[units, lanes], a multiple of sixteen lanes.
+
+    Four units at a time: as many sums as keep a CPU busy that adds to one of them only every fourth cycle.
+    """
+    lanes, units, size = u64(inputs.shape[1]), u64(len(weights)), u64(weights.shape[1])
+    weights, inputs, outputs = weights.reshape(-1), inputs.reshape(-1), outputs.reshape(-1)
+    for unit in range(u64(0), units, u64(4)):
+        # Of the last units' missing fellows nothing is kept.
+        u1, u2, u3 = (
+            min(unit + u64(1), units - u64(1)),
+            min(unit + u64(2), units - u64(1)),
+            min(unit + u64(3), units - u64(1)),
+        )
+        w0, w1, w2, w3 = unit * size, u1 * size, u2 * size, u3 * size
+        for lane in range(u64(0), lanes, u64(SIZE)):
+            a, b, c, d = splat(bias[unit]), splat(bias[u1]), splat(bias[u2]), splat(bias[u3])
+            for k in range(size):
+                x = load(inputs, k * lanes + lane)
+                a, b = fma16(splat(weights[w0 + k]), x, a), fma16(splat(weights[w1 + k]), x, b)
+                c, d = fma16(splat(weights[w2 + k]), x, c), fma16(splat(weights[w3 + k]), x, d)
+            if rectifies:
+                a, b, c, d = rectified(a), rectified(b), rectified(c), rectified(d)
+            store(outputs, u3 * lanes + lane, d)
+            store(outputs, u2 * lanes + lane, c)
+            store(outputs, u1 * lanes + lane, b)
+            store(outputs, unit * lanes + lane, a)
 
 
 @njit
 def difference(weights, bias, last, columns, inputs, outputs):
     """Of two actions' preferences, through one hidden layer: the second's above the first's, float32[lanes].
 
-    Two units at a time, so that each load of an input serves both.
+    Sixteen lanes at a time, so that their inputs and sums stay in registers.
 
     Args:
-        weights, bias: float32[units, inputs] and float32[units], an even number of units.
+        weights, bias: float32[units, inputs] and float32[units].
         last: float32[units + 1], the difference of the two actions' weights, then of their biases.
         columns: A tuple as long as there are inputs: the compiler sees its length.
+        inputs: float32[inputs, lanes], a multiple of sixteen.
     """
-    lanes = inputs.shape[1]
-    for lane in range(lanes):
-        outputs[lane] = last[-1]
-    for unit in range(0, len(bias), 2):
-        v, other_v = last[unit], last[unit + 1]
-        for lane in range(lanes):
-            z, other_z = bias[unit], bias[unit + 1]
+    lanes, units, size = u64(inputs.shape[1]), u64(len(bias)), u64(len(columns))
+    weights, inputs = weights.reshape(-1), inputs.reshape(-1)
+    for lane in range(u64(0), lanes, u64(SIZE)):
+        y = splat(last[units])
+        for unit in range(units):
+            z = splat(bias[unit])
             for k in range(len(columns)):
-                z = fma(weights[unit, k], inputs[k, lane], z)
-            for k in range(len(columns)):
-                other_z = fma(weights[unit + 1, k], inputs[k, lane], other_z)
-            y = fma(v, max(z, f32(0.0)), outputs[lane])
-            outputs[lane] = fma(other_v, max(other_z, f32(0.0)), y)
+                w = splat(weights[unit * size + u64(k)])
+                z = fma16(w, load(inputs, u64(k) * lanes + lane), z)
+            y = fma16(splat(last[unit]), rectified(z), y)
+        store(outputs, lane, y)
 
 
 @njit

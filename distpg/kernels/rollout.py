@@ -23,22 +23,26 @@ from distpg.kernels.philox import philox
 f32, u64 = np.float32, np.uint64
 
 FINISHED, FULL, STOPPED, PAUSED = 0, 1, 2, 3
-# Blocks of ticks after which it pauses, so that signals are heard.
-PAUSE = 2**10
+# Ticks after which it pauses, so that signals are heard.
+PAUSE = 2**14
+# Ticks of all lanes that fit the second cache, from which each lane's are taken one behind the other.
+TICKS = 64
 
 
 @njit
-def begin(lane, tick, lanes, episodes, progress, numbers, room):
-    """The next episode in a lane, from that tick of the block on; where none is left, one for nobody."""
+def begin(lane, lanes, episodes, progress, numbers, room):
+    """The next episode in a lane; where none is left, one for nobody."""
     row, word = progress[0], room.word
-    lanes.t[lane], lanes.since[lane], lanes.total[lane] = 0, tick, 0.0
+    lanes.t[lane], lanes.total[lane] = 0, 0.0
     if row == len(episodes.length):  # simulators need not bear steps after an episode's end
+        progress[4] -= lanes.plays[lane]
         lanes.plays[lane] = 0
         for k in range(len(room.uniforms)):
             room.uniforms[k] = 0.5
         reset(lanes.state, lane, room.uniforms)
         return
     progress[0] += 1
+    progress[4] += 1 - lanes.plays[lane]
     episode = numbers.first_episode + u64(row)
     low, high = episode & u64(0xFFFFFFFF), episode >> u64(32)
     philox(u64(0), u64(0), low, (numbers.seed_stream << u64(24)) + high, numbers.seed, word)
@@ -49,76 +53,43 @@ def begin(lane, tick, lanes, episodes, progress, numbers, room):
         for k in range(4):
             lanes.words[4 * block + k, lane] = word[k]
     lanes.episode[lane], lanes.row[lane], lanes.plays[lane] = episode, row, 1
-    episodes.lane[row], episodes.start[row] = lane, lanes.at[lane]
 
 
 @njit
-def write_down(first_lane, last_lane, end, lanes, block, steps):
-    """What some lanes played in the block up to a tick, into Steps."""
-    # Fields first: numba counts references wherever one is looked up, which costs as much as a step, and so
-    # does each slice. Places are unsigned, as it looks whether others are below 0.
-    at, since, plays = lanes.at, lanes.since, lanes.plays
-    observations, columns, capacity = (
-        block.observations.reshape(-1),
-        block.columns,
-        u64(steps.returns.shape[1]),
-    )
-    actions, rewards, log_probs = (
-        block.actions.reshape(-1),
-        block.rewards.reshape(-1),
-        block.log_probs.reshape(-1),
-    )
-    all_observations, all_actions = steps.observations.reshape(-1), steps.actions.reshape(-1)
-    all_returns, all_rewards = steps.returns.reshape(-1), steps.rewards.reshape(-1)
-    all_log_probs = steps.log_probs.reshape(-1)
-    count, size = u64(len(at)), u64(len(columns))
-    for lane in range(first_lane, last_lane):
-        if plays[lane]:
-            start, here = u64(since[lane]), u64(lane) * capacity + u64(at[lane])
-            num_ticks = u64(end) - start
-            for tick in range(num_ticks):
-                row, into = (start + tick) * size * count + u64(lane), (here + tick) * size
-                for k in range(len(columns)):
-                    all_observations[into + u64(k)] = observations[row + u64(k) * count]
-            for tick in range(num_ticks):
-                row = (start + tick) * count + u64(lane)
-                all_actions[here + tick] = actions[row]
-                all_returns[here + tick] = rewards[row]
-            for tick in range(num_ticks if len(all_rewards) else u64(0)):
-                all_rewards[here + tick] = rewards[(start + tick) * count + u64(lane)]
-            for tick in range(num_ticks if len(log_probs) else u64(0)):
-                all_log_probs[here + tick] = log_probs[(start + tick) * count + u64(lane)]
-            at[lane] += end - since[lane]
-            since[lane] = end
-
-
-@njit
-def finish(lane, lanes, steps, episodes, numbers):
-    """What an episode came to: its returns, from its last step backwards."""
-    row, end, gamma = lanes.row[lane], lanes.at[lane], numbers.gamma
-    start, total = episodes.start[row], lanes.total[lane]
-    returns = steps.returns[lane, start:end]
-    following = 0.0
-    for t in range(end - start - 1, -1, -1):
-        following = fma(gamma, following, np.float64(returns[t]))
-        returns[t] = f32(following)
-    for t in range(end - start if numbers.is_total else 0):
-        returns[t] = f32(following)
+def finish(lane, tick, lanes, episodes):
+    """What an episode came to that has ended with this tick."""
+    row, length, total = lanes.row[lane], lanes.t[lane], lanes.total[lane]
     for k in range(len(lanes.state)):
         if not np.isfinite(lanes.state[k, lane]):
             total = np.nan
-    episodes.length[row], episodes.total[row] = end - start, total
+    episodes.lane[row], episodes.start[row] = lane, tick + 1 - length
+    episodes.length[row], episodes.total[row] = length, total
     episodes.terminated[row] = lanes.terminated[lane]
+
+
+@njit
+def refill(tick, last, lanes, episodes, progress, numbers, room):
+    """Put new episodes into the lanes whose episodes are over; ``last`` are what those saw last."""
+    for lane in range(len(lanes.over)):
+        if lanes.over[lane]:
+            if lanes.plays[lane]:
+                finish(lane, tick, lanes, episodes)
+                for k in range(len(last) if len(episodes.finals) else 0):
+                    episodes.finals[lanes.row[lane], k] = last[k, lane]
+            begin(lane, lanes, episodes, progress, numbers, room)
 
 
 @njit
 def choose_between_two(policy, observations, log_probs, lanes, numbers):
     """The actions of all lanes where there are two, behind one hidden layer; the rest as :func:`choose`."""
-    features(observations, policy.mean, policy.scale, policy.products, policy.hidden[0])
-    outputs, inputs, units = lanes.outputs, policy.sizes[0], policy.sizes[1]
-    weights = policy.parameters[: inputs * units].reshape((units, inputs))
-    bias = policy.parameters[inputs * units : (inputs + 1) * units]
-    difference(weights, bias, policy.last, policy.columns, policy.hidden[0], outputs[1])
+    outputs, size, units = lanes.outputs, policy.sizes[0], policy.sizes[1]
+    inputs = observations
+    if len(policy.mean) or len(policy.products):
+        inputs = policy.hidden[0]
+        features(observations, policy.mean, policy.scale, policy.products, inputs)
+    weights = policy.parameters[: size * units].reshape((units, size))
+    bias = policy.parameters[size * units : (size + 1) * units]
+    difference(weights, bias, policy.last, policy.columns, inputs, outputs[1])
     if numbers.is_greedy or len(log_probs):
         choose_one_by_one(outputs, log_probs, lanes, numbers)
     else:
@@ -156,100 +127,117 @@ def choose_one_by_one(outputs, log_probs, lanes, numbers):
 
 
 @njit
-def tick_over(tick, lanes, block, limit):
-    """Put the step of all lanes into the block; whether an episode is over in any."""
-    # Fields first: numba counts references wherever one is looked up, and would do so in each turn.
+def tick_over(tick, lanes, history, limit):
+    """Put the step of all lanes into the history; whether an episode is over in any."""
+    actions, rewards, t, over = history.actions[tick], history.rewards[tick], lanes.t, lanes.over
     chosen, given, terminated, total = lanes.actions, lanes.rewards, lanes.terminated, lanes.total
-    t = lanes.t
-    actions, rewards = block.actions[tick], block.rewards[tick]
-    ended = 0
     for lane in range(len(t)):
         actions[lane] = chosen[lane]
     for lane in range(len(t)):
         rewards[lane] = given[lane]
         total[lane] += given[lane]
+    ended = 0
     for lane in range(len(t)):
         t[lane] += 1
-        ended += np.int64(terminated[lane]) | np.int64(t[lane] >= limit)
+        over[lane] = np.int64(terminated[lane]) | np.int64(t[lane] >= limit)
+        ended += over[lane]
     return ended > 0
 
 
 @njit
-def play(policy, lanes, block, steps, episodes, numbers, progress, room):
-    """Play until all episodes are over, Steps are full, or another thread says that nobody wants them.
+def play(policy, lanes, history, episodes, numbers, progress, room):
+    """Play until all episodes are over, the history is full, or another thread says that nobody wants them.
 
     Returns one of the four constants; where it is FULL or PAUSED, called again it goes on.
 
     Args:
-        progress: int64[3]: episodes begun, steps so far, 1 to stop.
+        progress: int64[5]: episodes begun, steps so far, 1 to stop, ticks so far, lanes at play.
     """
-    capacity, ticks, count = steps.returns.shape[1], len(block.rewards), len(lanes.t)
+    ticks = len(history.rewards)
     if progress[0] == 0:
-        for lane in range(count):
-            lanes.at[lane] = 0
-            begin(lane, 0, lanes, episodes, progress, numbers, room)
-    for _ in range(PAUSE):
-        playing, highest = 0, 0
-        for lane in range(count):
-            playing += lanes.plays[lane]
-            highest = max(highest, lanes.at[lane])
-            lanes.since[lane] = 0
-        if playing == 0:
+        progress[3] = progress[4] = 0
+        for lane in range(len(lanes.t)):
+            begin(lane, lanes, episodes, progress, numbers, room)
+    for tick in range(progress[3], min(progress[3] + PAUSE, ticks)):
+        if progress[4] == 0:
             return FINISHED
         if progress[2]:
             return STOPPED
-        if highest + ticks > capacity:
-            return FULL
-        for tick in range(ticks):
-            if tick % 4 == 0:
-                philox_blocks(lanes.t, lanes.episode, numbers.seed, numbers.action_stream, lanes.words)
-            seen = block.observations[tick]
-            observe(lanes.state, seen)
-            choose(
-                policy,
-                seen,
-                block.log_probs[tick] if len(block.log_probs) else lanes.drawn[:0],
-                lanes,
-                numbers,
-            )
-            step(lanes.state, lanes.actions, lanes.rewards, lanes.terminated)
-            if tick_over(tick, lanes, block, numbers.limit):
-                last = policy.hidden[0, : seen.shape[0]]
-                if len(episodes.finals):
-                    observe(lanes.state, last)
-                for lane in range(count):
-                    if lanes.terminated[lane] or lanes.t[lane] >= numbers.limit:
-                        if lanes.plays[lane]:
-                            write_down(lane, lane + 1, tick + 1, lanes, block, steps)
-                            for k in range(len(last) if len(episodes.finals) else 0):
-                                episodes.finals[lanes.row[lane], k] = last[k, lane]
-                            finish(lane, lanes, steps, episodes, numbers)
-                        begin(lane, tick + 1, lanes, episodes, progress, numbers, room)
-        write_down(0, count, ticks, lanes, block, steps)
-        progress[1] += playing * ticks
-    return PAUSED
+        if tick % 4 == 0:
+            philox_blocks(lanes.t, lanes.episode, numbers.seed, numbers.action_stream, lanes.words)
+        seen = history.observations[tick]
+        observe(lanes.state, seen)
+        log_probs = history.log_probs[tick] if len(history.log_probs) else lanes.drawn[:0]
+        choose(policy, seen, log_probs, lanes, numbers)
+        step(lanes.state, lanes.actions, lanes.rewards, lanes.terminated)
+        progress[1] += progress[4]
+        progress[3] = tick + 1
+        if tick_over(tick, lanes, history, numbers.limit):
+            last = policy.hidden[0, : seen.shape[0]]
+            if len(episodes.finals):
+                observe(lanes.state, last)
+            refill(tick, last, lanes, episodes, progress, numbers, room)
+    return FULL if progress[3] == ticks else PAUSED
 
 
 @njit
-def gather(steps, episodes, into):
-    """The episodes one behind the other, in the order of their numbers, into Steps of one dimension less."""
-    size, capacity, end = into.observations.shape[1], steps.returns.shape[1], 0
-    observations, from_observations = into.observations.reshape(-1), steps.observations.reshape(-1)
-    actions, from_actions = into.actions, steps.actions.reshape(-1)
-    returns, from_returns = into.returns, steps.returns.reshape(-1)
-    rewards, from_rewards = into.rewards, steps.rewards.reshape(-1)
-    log_probs, from_log_probs = into.log_probs, steps.log_probs.reshape(-1)
-    for row in range(len(episodes.length)):
-        start, end = end, end + episodes.length[row]
-        first = episodes.lane[row] * capacity + episodes.start[row]
-        last = first + episodes.length[row]
-        observations[start * size : end * size] = from_observations[first * size : last * size]
-        actions[start:end] = from_actions[first:last]
-        returns[start:end] = from_returns[first:last]
-        if len(rewards):
-            rewards[start:end] = from_rewards[first:last]
-        if len(log_probs):
-            log_probs[start:end] = from_log_probs[first:last]
+def gather(history, played, episodes, order, places, ends, next_of, columns, numbers, into):
+    """The episodes one behind the other, in the order of their numbers, with returns.
+
+    Args:
+        played: The ticks of the history that were played.
+        order: int64[E], rows of ``episodes`` by lane, then by their start.
+        places: int64[E + 1], where each episode's steps begin, and where the last one's end.
+        next_of, ends: int64[lanes], where in ``order`` a lane's episodes begin and end; the first is changed.
+        columns: A tuple as long as an observation: the compiler sees its length.
+    """
+    for first in range(0, played, TICKS):
+        for lane in range(len(ends)):
+            while next_of[lane] < ends[lane]:
+                row = order[next_of[lane]]
+                start, end = episodes.start[row], episodes.start[row] + episodes.length[row]
+                a, b = max(start, first), min(end, first + TICKS)
+                if a < b:
+                    take(history, a, b, lane, columns, into, places[row] + a - start)
+                if end > first + TICKS:
+                    break
+                sum_up(places[row], places[row + 1], numbers.gamma, numbers.is_total, into)
+                next_of[lane] += 1
+
+
+@njit
+def take(history, first, last, lane, columns, into, place):
+    """A lane's steps of some ticks, with their rewards in place of returns."""
+    # Unsigned, as numba looks of other places whether they are negative.
+    size, lanes, ticks = u64(len(columns)), u64(history.rewards.shape[1]), u64(last - first)
+    observations, seen = into.observations.reshape(-1), history.observations.reshape(-1)
+    actions, chosen = into.actions, history.actions.reshape(-1)
+    returns, given = into.returns, history.rewards.reshape(-1)
+    log_probs, said = into.log_probs, history.log_probs.reshape(-1)
+    there, here = u64(first) * size * lanes + u64(lane), u64(place) * size
+    for _ in range(ticks):
+        for k in range(len(columns)):
+            observations[here + u64(k)] = seen[there + u64(k) * lanes]
+        there, here = there + size * lanes, here + size
+    there, here = u64(first) * lanes + u64(lane), u64(place)
+    for tick in range(ticks):
+        actions[here + tick] = chosen[there + tick * lanes]
+        returns[here + tick] = given[there + tick * lanes]
+    for tick in range(ticks if len(log_probs) else u64(0)):
+        log_probs[here + tick] = said[there + tick * lanes]
+
+
+@njit
+def sum_up(first, last, gamma, is_total, into):
+    """Returns of an episode, from its last step backwards, in place of its rewards."""
+    returns, rewards, following = into.returns, into.rewards, 0.0
+    for t in range(first, last if len(rewards) else first):
+        rewards[t] = returns[t]
+    for t in range(last - 1, first - 1, -1):
+        following = fma(gamma, following, np.float64(returns[t]))
+        returns[t] = f32(following)
+    for t in range(first, last if is_total else first):
+        returns[t] = f32(following)
 
 
 @functools.cache
@@ -265,10 +253,13 @@ def of_environment(
     ``is_between_two``: see :func:`choose_between_two`; what is not needed is not compiled.
     """
     functions = {"reset": reset, "step": step, "observe": observe}
-    names = {**globals(), **{name: njit(function, key) for name, function in functions.items()}}
+    names = {
+        **globals(),
+        **{name: njit(function, key, allocates=True) for name, function in functions.items()},
+    }
     if is_between_two:
         names["choose"] = choose_between_two
-    for function in (begin, play):
+    for function in (begin, refill, play):
         plain = function.py_func
         names[plain.__name__] = njit(FunctionType(plain.__code__, names, plain.__name__), key)
     play_it: Callable[..., int] = names["play"]

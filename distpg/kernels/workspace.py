@@ -45,8 +45,7 @@ class Lanes(NamedTuple):
         episode: uint64, the number of its episode.
         row: int64, where that is in :class:`Episodes`.
         t: int64, its steps so far.
-        at: int64, where in :class:`Steps` the next one goes.
-        since: int64, the first tick of the block that is not in Steps yet.
+        over: int64, 1 where the episode is over.
         plays: int64, 0 where no episode is left.
     """
 
@@ -61,37 +60,34 @@ class Lanes(NamedTuple):
     episode: NDArray[np.uint64]
     row: NDArray[np.int64]
     t: NDArray[np.int64]
-    at: NDArray[np.int64]
-    since: NDArray[np.int64]
+    over: NDArray[np.int64]
     plays: NDArray[np.int64]
 
 
-class Block(NamedTuple):
-    """The last ticks of all lanes, until they are in :class:`Steps`: [ticks, ..., lanes].
+class History(NamedTuple):
+    """What all lanes have played, tick after tick: [ticks, ..., lanes].
 
     Attributes:
         observations: float32[ticks, observation size, lanes].
         actions: uint8 or uint16.
         rewards: float32.
         log_probs: float32; of no ticks where nobody asks for them.
-        columns: A tuple as long as an observation: the compiler sees its length.
     """
 
     observations: NDArray[np.float32]
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
     log_probs: NDArray[np.float32]
-    columns: tuple[int, ...]
 
 
 class Steps(NamedTuple):
-    """Room for what each lane plays, one episode behind the other: [lanes, capacity, ...].
+    """The same, episode after episode: [steps, ...].
 
     Attributes:
-        observations: float32[lanes, capacity, observation size].
+        observations: float32[steps, observation size].
         actions: uint8 or uint16.
-        returns: float32; of an episode that is not over its rewards.
-        rewards, log_probs: float32; of capacity 0 where nobody asks for them.
+        returns: float32.
+        rewards, log_probs: float32; of no steps where nobody asks for them.
     """
 
     observations: NDArray[np.float32]
@@ -110,10 +106,10 @@ class Room(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Of each of E episodes: where its steps are, and what it came to.
+    """Of each of E episodes: where in the history its steps are, and what it came to.
 
     Attributes:
-        lane, start, length: int64[E].
+        lane, start, length: int64[E]; start: its first tick.
         total: float64[E], the undiscounted sum of its rewards; NaN where a state is not finite.
         terminated: bool[E].
         finals: float32[E, observation size], the last observations; of length 0 where nobody asks for them.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from distpg.core.policies import OBSERVATION_ARRAYS, PolicySpec, Weights, flat_products
 
+Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 _NONE = np.zeros(0, np.float32)
 
@@ -49,12 +50,12 @@ class CompiledGradient:
         entropy_coef: float = 0.0,
         log_probs_then: NDArray[np.float32] | None = None,
         ratio_clip: float = 1.0,
-    ) -> tuple[Float64s, float, float]:
+    ) -> tuple[Float64s, float, float, Float32s]:
         """The gradient of the loss summed over N steps, flat by all learnt weights in their order, float64.
 
         The loss is -(w log pi(a|s) + c H(pi(.|s))) a step: see
         :func:`distpg.learning.policy_gradient.policy_gradient_loss`, which divides it by the episodes. Also
-        the sums of the loss and of the entropies.
+        the sums of the loss and of the entropies, and the :meth:`preferences`.
 
         Args:
             step_weights: float32[N], w of each step, which is multiplied by its truncated ratio where
@@ -62,6 +63,7 @@ class CompiledGradient:
         """
         layout = self._layout
         gradient, totals = np.empty(layout.num_parameters + layout.num_biases), np.empty(2)
+        preferences = np.empty((layout.num_biases, len(actions)), np.float32)
         self._kernel.differentiate(
             self._layers(weights),
             self._room,
@@ -73,15 +75,21 @@ class CompiledGradient:
             np.float32(entropy_coef),
             gradient,
             totals,
+            preferences,
         )
-        return layout.flat(gradient), float(totals[0]), float(totals[1])
+        return layout.flat(gradient), float(totals[0]), float(totals[1]), preferences
 
-    def divergence(self, before: Weights, after: Weights, observations: NDArray[Any]) -> float:
-        """The sum over N states of KL(policy before || policy after)."""
-        layers = (self._layers(weights) for weights in (before, after))
-        return float(
-            self._kernel.divergence(*layers, self._room, observations.astype(np.float32, copy=False))
-        )
+    def preferences(self, weights: Weights, observations: NDArray[Any]) -> Float32s:
+        """Of N states, all actions' but the first, above that of the first: float32[actions - 1, N]."""
+        found = np.empty((self._layout.num_biases, len(observations)), np.float32)
+        numbers = observations.astype(np.float32, copy=False)
+        self._kernel.preferences(self._layers(weights), self._room, numbers, found)
+        return found
+
+    def divergence(self, before: Float32s, after: Weights, observations: NDArray[Any]) -> float:
+        """The sum over N states of KL(policy before || policy after), given the preferences before."""
+        numbers = observations.astype(np.float32, copy=False)
+        return float(self._kernel.divergence(before, self._layers(after), self._room, numbers))
 
 
 class _Layout:

@@ -64,7 +64,7 @@ class CompiledPolicyGradient(PolicyGradient):
         step_weights, coef = terms.step_weights, terms.entropy_coef
         if step_weights is None:
             step_weights, coef = np.zeros(batch.num_steps), 0.0
-        flat, loss_sum, entropy_sum = self._compiled.differentiate(
+        flat, loss_sum, entropy_sum, before = self._compiled.differentiate(
             weights,
             batch.observations,
             batch.actions,
@@ -75,11 +75,12 @@ class CompiledPolicyGradient(PolicyGradient):
         )
 
         def divergence(now: Weights) -> float:
-            return self.divergence(batch, weights, now) / batch.num_steps
+            return self._compiled.divergence(before, now, batch.observations) / batch.num_steps
 
         loss = loss_sum / terms.num_episodes
         return Differentiated(flat / terms.num_episodes, loss, entropy_sum, divergence)
 
     def divergence(self, batch: EpisodeBatch, before: Weights, after: Weights) -> float:
         """The sum over the batch's states of KL(policy before || policy after)."""
-        return self._compiled.divergence(before, after, batch.observations)
+        preferences = self._compiled.preferences(before, batch.observations)
+        return self._compiled.divergence(preferences, after, batch.observations)

@@ -18,19 +18,14 @@ from distpg.sampling.failures import StoppedError, failure, runaway
 from distpg.sampling.sampler import TRAINING, Play, Trajectories
 
 # Episodes side by side, and of how many the number of lanes is a multiple: vectors are of up to 16 float32.
-LANES, _VECTOR = 128, 16
-# Steps that a lane has room for at first. No power of 2: the lanes would take turns in the same cache lines.
-_CAPACITY = 1060
-# Ticks that are in the cache before they are written down lane by lane; a multiple of 4.
-_TICKS = 16
+LANES, _VECTOR = 112, 16
+# Ticks that there is room for at first.
+_TICKS = 1024
 
 
-def _doubled(steps: Any) -> Any:
-    """Room for twice as many steps, with what is there."""
-    wider = [np.empty((array.shape[0], 2 * array.shape[1], *array.shape[2:]), array.dtype) for array in steps]
-    for room, array in zip(wider, steps, strict=True):
-        room[:, : array.shape[1]] = array
-    return type(steps)(*wider)
+def _doubled(history: Any) -> Any:
+    """Room for twice as many ticks, with what is there."""
+    return type(history)(*(np.concatenate([array, np.empty_like(array)]) for array in history))
 
 
 def why_not_compiled(env_spec: EnvSpec, policy_spec: PolicySpec) -> str | None:
@@ -99,8 +94,8 @@ class CompiledSampler:
         self._columns = tuple(range(policy_spec.observation_size))
         self._play = TRAINING
         self._keeps_steps = True
-        self._steps: Any = None
-        self._progress = np.zeros(3, np.int64)
+        self._history: Any = None
+        self._progress = np.zeros(5, np.int64)
         self._steps_before = 0
 
     @property
@@ -136,7 +131,7 @@ class CompiledSampler:
         self._keeps_steps = self._keeps_steps if keeps_steps is None else keeps_steps
         num_lanes = min(LANES, -(-num_episodes // _VECTOR) * _VECTOR)
         lanes, episodes = self._lanes(num_lanes), self._episodes(num_episodes)
-        steps = self._room(num_lanes)
+        history = self._room(num_lanes)
         numbers = workspace.Numbers(
             np.uint64(self._seed),
             np.uint64(self._play.seed_stream),
@@ -150,20 +145,19 @@ class CompiledSampler:
         room = workspace.Room(
             np.empty(self._compiled.num_uniforms), np.empty(4, np.uint32), np.empty(4, np.uint64)
         )
-        block = self._block(num_lanes)
         policy = self._layout.policy(num_lanes)
         self._progress[0] = 0
         while True:
-            came = self._play_all(policy, lanes, block, steps, episodes, numbers, self._progress, room)
+            came = self._play_all(policy, lanes, history, episodes, numbers, self._progress, room)
             if came == self._rollout.FINISHED:
                 break
             if came == self._rollout.STOPPED:
                 raise StoppedError
             if came == self._rollout.FULL:
-                steps = self._steps = _doubled(steps)
+                history = self._history = _doubled(history)
         self._steps_before += int(self._progress[1])
         self._progress[1] = 0
-        return self._trajectories(first_episode, steps, episodes)
+        return self._trajectories(first_episode, history, episodes, numbers)
 
     def _lanes(self, count: int) -> Any:
         return workspace.Lanes(
@@ -176,31 +170,20 @@ class CompiledSampler:
             np.zeros((8, count), np.uint32),
             np.zeros(count, np.float32),
             np.zeros(count, np.uint64),
-            *(np.zeros(count, np.int64) for _ in range(5)),
+            *(np.zeros(count, np.int64) for _ in range(4)),
         )
 
     def _room(self, count: int) -> Any:
         """Kept from call to call: new memory costs as much as what is played into it."""
-        if self._steps is None or len(self._steps.rewards) < count:
-            room = (count, _CAPACITY)
-            self._steps = workspace.Steps(
-                np.empty((*room, self._spec.observation_size), np.float32),
+        if self._history is None or self._history.rewards.shape[1] != count:
+            room = (_TICKS, count)
+            self._history = workspace.History(
+                np.empty((_TICKS, self._spec.observation_size, count), np.float32),
                 np.empty(room, self._spec.action_dtype),
                 np.empty(room, np.float32),
-                np.empty(room if self._rewards else (count, 0), np.float32),
-                np.empty(room if self._log_probs else (count, 0), np.float32),
+                np.empty(room if self._log_probs else (0, count), np.float32),
             )
-        return self._steps
-
-    def _block(self, count: int) -> Any:
-        room = (_TICKS, count)
-        return workspace.Block(
-            np.empty((_TICKS, self._spec.observation_size, count), np.float32),
-            np.empty(room, self._spec.action_dtype),
-            np.empty(room, np.float32),
-            np.empty(room if self._log_probs else (0, count), np.float32),
-            self._columns,
-        )
+        return self._history
 
     def _episodes(self, count: int) -> Any:
         return workspace.Episodes(
@@ -212,14 +195,25 @@ class CompiledSampler:
             np.zeros((count if self._finals else 0, self._spec.observation_size), np.float32),
         )
 
-    def _trajectories(self, first_episode: int, steps: Any, episodes: Any) -> Trajectories:
+    def _trajectories(self, first_episode: int, history: Any, episodes: Any, numbers: Any) -> Trajectories:
         self._check(first_episode, episodes)
         total = int(episodes.length.sum()) if self._keeps_steps else 0
         gathered = workspace.Steps(
-            *(np.empty((total if array.shape[1] else 0, *array.shape[2:]), array.dtype) for array in steps)
+            np.empty((total, self._spec.observation_size), np.float32),
+            np.empty(total, self._spec.action_dtype),
+            np.empty(total, np.float32),
+            np.empty(total if self._rewards else 0, np.float32),
+            np.empty(total if self._log_probs else 0, np.float32),
         )
         if self._keeps_steps:
-            self._rollout.gather(steps, episodes, gathered)
+            order = np.lexsort((episodes.start, episodes.lane))
+            places = np.concatenate([[0], np.cumsum(episodes.length)])
+            ends = np.cumsum(np.bincount(episodes.lane, minlength=history.rewards.shape[1]))
+            starts = np.concatenate([[0], ends[:-1]])
+            played = int(self._progress[3])
+            self._rollout.gather(
+                history, played, episodes, order, places, ends, starts, self._columns, numbers, gathered
+            )
         return Trajectories(
             observations=gathered.observations,
             actions=gathered.actions,
@@ -245,7 +239,7 @@ class CompiledSampler:
 
     def close(self) -> str | None:
         """Let the memory go."""
-        self._steps = None
+        self._history = None
         return None
 
 

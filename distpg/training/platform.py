@@ -46,8 +46,8 @@ def _learner_digest(config: TrainConfig, policy: PolicySpec) -> str:
         observations = inputs[:, : policy.observation_size].copy()
         actions = np.arange(_ROWS).astype(policy.action_dtype) % policy.action_sizes[0]
         compiled = CompiledGradient(policy)
-        flat, *_ = compiled.differentiate(first, observations, actions, inputs[:, 0].copy())
-        apart = compiled.divergence(first, first_weights(policy, _SEED + 1), observations)
+        flat, *_, before = compiled.differentiate(first, observations, actions, inputs[:, 0].copy())
+        apart = compiled.divergence(before, first_weights(policy, _SEED + 1), observations)
         return hashlib.sha256(np.append(flat, apart).tobytes()).hexdigest()
     import torch  # by the learner's process alone
 

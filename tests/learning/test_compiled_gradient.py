@@ -63,7 +63,7 @@ def test_gradient_loss_and_entropy_are_those_of_autograd(name: str, count: int) 
     observations, actions, step_weights = steps(spec, count)
     then = np.random.default_rng(1).uniform(-3, -0.1, count).astype(np.float32)
     for coef, log_probs_then in ((0.0, None), (0.1, None), (0.1, then)):
-        flat, loss, entropy = CompiledGradient(spec).differentiate(
+        flat, loss, entropy, _ = CompiledGradient(spec).differentiate(
             weights, observations, actions, step_weights, coef, log_probs_then, 1.5
         )
         tensors = {
@@ -102,9 +102,11 @@ def test_divergence_is_that_of_its_definition(name: str) -> None:
         for weights in (before, after)
     )
     expected = (one.exp() * (one - other)).sum().item()
-    found = CompiledGradient(spec).divergence(before, after, observations)
+    gradient = CompiledGradient(spec)
+    preferred = gradient.preferences(before, observations)
+    found = gradient.divergence(preferred, after, observations)
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert CompiledGradient(spec).divergence(before, before, observations) == 0
+    assert gradient.divergence(preferred, before, observations) == 0
 
 
 def test_steps_after_the_last_chunk_of_an_earlier_call_count_nothing() -> None:
@@ -113,8 +115,9 @@ def test_steps_after_the_last_chunk_of_an_earlier_call_count_nothing() -> None:
     few = steps(spec, 3)
     expected, *_ = CompiledGradient(spec).differentiate(weights, *few)
     gradient.differentiate(weights, *steps(spec, 1000))
-    found, *_ = gradient.differentiate(weights, *few)
+    found, *_, preferred = gradient.differentiate(weights, *few)
     assert found.tobytes() == expected.tobytes()
+    assert preferred.tobytes() == gradient.preferences(weights, few[0]).tobytes()
 
 
 def batch_of(spec: PolicySpec, weights: Weights) -> EpisodeBatch:

@@ -90,7 +90,6 @@ def test_bits_depend_on_no_lane_task_or_room(case: str, monkeypatch: pytest.Monk
     env = EnvSpec(env_id, max_episode_steps=70)
     whole = sampler_of(env, policy).sample(5, 150)
     monkeypatch.setattr(compiled_sampler, "LANES", 16)
-    monkeypatch.setattr(compiled_sampler, "_CAPACITY", 20)
     monkeypatch.setattr(compiled_sampler, "_TICKS", 4)
     assert bits(sampler_of(env, policy).sample(5, 150)) == bits(whole)
     sampler, ends = sampler_of(env, policy), np.cumsum(whole.lengths)
