@@ -120,9 +120,9 @@ from distpg.runs.directory import exclusive
 from distpg.system.temporary import temporary_directory
 with exclusive(Path(sys.argv[1])), temporary_directory("x-", Path(sys.argv[1])):
     if os.fork() == 0:
+        print("forked", flush=True)
         sys.stdin.read()
         os._exit(0)
-    print("forked", flush=True)
     time.sleep(60)
 """
 
