@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distpg.commands.display import as_typed, one_line
 from distpg.errors import ConfigError, DistpgError, in_words, shortened
+from distpg.system.garbage import this_process_is_a_command
 from distpg.system.interrupts import Interrupts
 from distpg.system.version import __version__
 
@@ -33,6 +34,8 @@ _COMMANDS = ("train", "resume", "evaluate", "replay", "plot", "benchmark", "doct
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 (failed), 2 (wrong input) or 130 (interrupted)."""
+    if arguments is None:
+        this_process_is_a_command()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # So that --env-id module:EnvId finds a module of the working directory; last, so that it hides no other.
     here = str(Path.cwd())

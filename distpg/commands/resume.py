@@ -15,6 +15,7 @@ from distpg.commands.parser import asks_for_help, find_run, parse
 from distpg.config.option_types import OnResume, options_of
 from distpg.config.train_config import TrainConfig
 from distpg.runs.directory import load_run_config
+from distpg.system.garbage import load
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def run(arguments: list[str]) -> int:
         base = _shown(is_there)(**vars(base))
     options = parse(ResumeOptions(training=base), "distpg resume", arguments)
 
+    load("distpg.training.resume")
     from distpg.training.resume import resume
 
     follow(options.quiet, lambda listeners: resume(options.run, listeners, **vars(options.training)))

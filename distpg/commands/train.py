@@ -10,6 +10,7 @@ from distpg.commands.options import Verbosity
 from distpg.commands.parser import parse
 from distpg.config.files import load_config_file, preset
 from distpg.config.train_config import TrainConfig
+from distpg.system.garbage import load
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def run(arguments: list[str]) -> int:
         base = load_config_file(origin.config, base)
     options = parse(TrainOptions(training=base or TrainConfig()), "distpg train", arguments)
 
+    load("distpg.training.trainer")
     from distpg.training.trainer import train
 
     follow(options.quiet, lambda listeners: train(options.training, listeners))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from distpg.system.garbage import load
 from distpg.system.user_cache import private_directory, usable_cache
 
 _wanted = True
@@ -54,6 +55,7 @@ def njit(
     """
     if hasattr(function, "py_func"):
         return function
+    load("numba")
     import numba
 
     config: Any = numba.config  # its members are made from the environment when it is imported

@@ -4,8 +4,12 @@
 
 from typing import Any
 
-from numba import types
-from numba.extending import intrinsic as _intrinsic
+from distpg.system.garbage import load
+
+load("numba")
+
+from numba import types  # noqa: E402
+from numba.extending import intrinsic as _intrinsic  # noqa: E402
 
 intrinsic: Any = _intrinsic  # its stubs know nothing of the context that it leaves out
 

@@ -17,6 +17,7 @@ from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
 from distpg.on_ray.tokens import advice_on_file, read_again, variables_for_own_cluster
+from distpg.system.garbage import load
 from distpg.system.hardware import whole_cpus
 from distpg.system.interrupts import kept_from_children
 from distpg.system.numerics import runner_environment
@@ -65,6 +66,7 @@ def ray_cluster(address: str | None, shipment: Shipment | None = None) -> Iterat
         ConfigError: The cluster's versions of Ray or Python are others.
     """
     try:
+        load("ray")
         import ray
     except ImportError as error:
         raise ClusterError(
