@@ -100,6 +100,10 @@ def test_runners_of_built_in_policies_import_no_torch() -> None:
     assert loaded_by("import distpg.sampling.env_runner") == "gymnasium"
 
 
+def test_commands_import_torch_only_when_runners_have_begun_to_start() -> None:
+    assert loaded_by("import distpg.training.trainer, distpg.training.resume") == "gymnasium"
+
+
 def test_no_file_hides_a_second_one() -> None:
     for path in MODULES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path

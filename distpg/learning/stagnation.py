@@ -1,10 +1,16 @@
 """Training that stands still, from what each iteration shows: said once, with the likely cause."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from distpg.core.events import TrainingStalled
 from distpg.core.summaries import Summary
-from distpg.learning.learner import Gradient
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Gradient
 
 _IN_A_ROW = 10
 # Nats: an action in a hundred or so is still another one.

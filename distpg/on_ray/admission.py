@@ -17,12 +17,17 @@ class Admission:
     """Compares runners, as they join, with this process and with the first of them."""
 
     def __init__(self, spec: EnvRunnerSpec, is_reproducible: bool, on_event: OnEvent) -> None:
+        self._spec = spec
         self._is_reproducible = is_reproducible
         self._on_event = on_event
-        self._numerics = numerics_digest(spec)
+        self._numerics = ""
         # What environments should play; the trials of each runner.
         self._environment: str | None = None
         self._trials: dict[int, list[str]] = {}
+
+    def prepare(self) -> None:
+        """Before a runner is asked to join: what this process compiles for it, runners find compiled."""
+        self._numerics = self._numerics or numerics_digest(self._spec)
 
     def difference(self, number: int, introduction: Introduction) -> str | Literal[False] | None:
         """What makes a runner's episodes other than those of this process and the other runners.

@@ -368,6 +368,7 @@ class RayEnvRunnerGroup(EnvRunnerGroup):
         self._awaited[runner.actor.placed.remote()] = ("placed", runner)
 
     def _join(self, runner: RemoteRunner) -> None:
+        self._admission.prepare()
         self._awaited[runner.actor.join.remote()] = ("join", runner)
 
     def _stop(self, number: int, why: Literal["silent", "not started", "recycled"]) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distpg.config.files import BEFORE_THERE_WERE, config_from_mapping
-from distpg.config.train_config import TrainConfig
+from distpg.config.train_config import TrainConfig, config_to_json
 from distpg.errors import RunDirectoryError
-from distpg.system.files import make_directories
+from distpg.system.files import make_directories, write_atomically
 from distpg.system.locks import locked
 
 
@@ -63,6 +63,11 @@ def exclusive(run: Path) -> Iterator[None]:
         except OSError as error:
             raise RunDirectoryError(f"{run} is not a directory", "Check the path.") from error
         yield
+
+
+def write_run_config(run: Path, config: TrainConfig) -> None:
+    """Write a run's config.json, over the one that is there (StorageError: it cannot be written)."""
+    write_atomically(run / "config.json", config_to_json(config).encode())
 
 
 def load_run_config(run: Path) -> TrainConfig:

@@ -1,12 +1,16 @@
 """What is measured of an iteration: its figures, and its episodes' lines."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distpg.core.summaries import Summary
-from distpg.learning.learner import Gradient
 from distpg.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Gradient
 
 Metrics = dict[str, Any]
 

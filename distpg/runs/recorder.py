@@ -7,15 +7,17 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpg.config.train_config import TrainConfig, deciding_options
 from distpg.core.summaries import Summary
-from distpg.learning.learner import Learner
 from distpg.runs.checkpoints import Checkpoint, save_checkpoint
 from distpg.runs.metrics import EPISODE_HEADER, Metrics, episode_lines
 from distpg.runs.progress import Progress
 from distpg.system.files import storage_error, strict_json, writing
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Learner
 
 
 @dataclass

@@ -1,18 +1,24 @@
 """How a training ends, in whatever way: what is kept of it, closed, and said."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.events import Advice, EpisodeFailed, OnEvent
 from distpg.core.seeding import environment_seed
 from distpg.errors import OF_EVALUATION, DivergenceError, EpisodeError, StorageError, in_words
-from distpg.learning.learner import Learner
 from distpg.runs.progress import Progress
 from distpg.runs.recorder import Recorder
 from distpg.system.interrupts import Interrupted, Interrupts
-from distpg.training.rollouts import Rollouts
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Learner
+
+_Begun = TypeVar("_Begun")
 
 
 @contextlib.contextmanager
@@ -26,9 +32,7 @@ def interruption_names(run: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def closed_whatever(
-    runners: contextlib.AbstractContextManager[Rollouts], tell: OnEvent
-) -> Iterator[Rollouts]:
+def closed_whatever(runners: contextlib.AbstractContextManager[_Begun], tell: OnEvent) -> Iterator[_Begun]:
     """Runners for a while; what an environment raises when it is closed is said, and ends nothing."""
     stack = contextlib.ExitStack()
     begun = stack.enter_context(runners)

@@ -1,15 +1,20 @@
 """Evaluations in the course of a training."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from distpg.config.train_config import TrainConfig
-from distpg.learning.learner import Learner
 from distpg.runs.metrics import Metrics
 from distpg.runs.progress import Progress
 from distpg.system.interrupts import Interrupts
 from distpg.training.rollouts import Rollouts
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Learner
 
 
 @contextlib.contextmanager

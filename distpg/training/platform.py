@@ -12,6 +12,7 @@ from distpg.core.seeding import Stream, uniform, words
 from distpg.sampling.fingerprint import numerics_digest
 from distpg.sampling.module_policy import first_weights
 from distpg.sampling.runner_spec import env_runner_spec
+from distpg.system.garbage import load
 from distpg.system.version import installed_version
 
 _SEED = 0
@@ -49,6 +50,7 @@ def _learner_digest(config: TrainConfig, policy: PolicySpec) -> str:
         flat, *_, before = compiled.differentiate(first, observations, actions, inputs[:, 0].copy())
         apart = compiled.divergence(before, first_weights(policy, _SEED + 1), observations)
         return hashlib.sha256(np.append(flat, apart).tobytes()).hexdigest()
+    load("torch")
     import torch  # by the learner's process alone
 
     from distpg.learning.settings import own_settings

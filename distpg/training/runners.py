@@ -1,7 +1,7 @@
 """Which runners a configuration asks for, here or on Ray, and what an iteration gives them to do."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -60,8 +60,10 @@ def env_runners(
     on_event: OnEvent,
     is_reproducible: bool = True,
     run: str | None = None,
-) -> Iterator[tuple[TrainConfig, EnvRunnerGroup]]:
-    """The runners that a configuration asks for, and the configuration with their number.
+) -> Iterator[tuple[TrainConfig, EnvRunnerGroup, Callable[[], None]]]:
+    """The runners that a configuration asks for, the configuration with their number, and who waits for them.
+
+    They are on their way. The last raises EnvRunnersError where they only ever end before they are ready.
 
     Args:
         look: What is known of the time that the environment takes.
@@ -69,7 +71,7 @@ def env_runners(
     """
     if config.num_env_runners == 0:
         with contextlib.closing(InProcessEnvRunnerGroup(spec, config.audit_every, on_event)) as here:
-            yield config, here
+            yield config, here, lambda: None
         return
     _check_it_travels(spec)
     from distpg.on_ray.cluster import cpus_per_env_runner, num_cpus, ray_cluster
@@ -115,8 +117,8 @@ def env_runners(
             record=record,
         )
         stack.callback(group.close)
-        group.wait_for(min(config.min_env_runners, number))
-        yield replace(config, num_env_runners=number), group
+        enough = min(config.min_env_runners, number)
+        yield replace(config, num_env_runners=number), group, lambda: group.wait_for(enough)
 
 
 def _with_trial(spec: EnvRunnerSpec, look: FirstLook) -> EnvRunnerSpec:

@@ -1,7 +1,7 @@
 """Runners for a while: those of a training, and of a learner of the caller's own."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from distpg.config.train_config import TrainConfig
@@ -73,11 +73,30 @@ def started(
     why_not_reproducible: str | None,
     iteration: int = 0,
     earlier: Sequence[Weights] = (),
-    run: str | None = None,
     log_probs: bool = False,
     rewards: bool = False,
 ) -> Iterator[Rollouts]:
-    """The runners of a prepared configuration, from an iteration on.
+    """The runners of a prepared configuration, from an iteration on; the rest is as of :func:`starting`."""
+    with starting(
+        prepared, interrupts, on_event, why_not_reproducible, log_probs=log_probs, rewards=rewards
+    ) as ready:
+        yield ready(iteration, earlier)
+
+
+@contextlib.contextmanager
+def starting(
+    prepared: Prepared,
+    interrupts: Interrupts,
+    on_event: OnEvent,
+    why_not_reproducible: str | None,
+    run: str | None = None,
+    log_probs: bool = False,
+    rewards: bool = False,
+) -> Iterator[Callable[[int, Sequence[Weights]], Rollouts]]:
+    """The runners of a prepared configuration while they start: a function that waits for enough of them.
+
+    It takes the first iteration to collect, and the weights of updates before that are still to be played
+    with, oldest first.
 
     Args:
         why_not_reproducible: What is known so far.
@@ -91,5 +110,11 @@ def started(
         on_event(event)
 
     spec = env_runner_spec(prepared.config, prepared.policy, log_probs, rewards)
-    with env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run) as (now, group):
-        yield Rollouts(now, prepared.policy, group, doubts, iteration, earlier, interrupts.check)
+    begun = env_runners(prepared.config, spec, prepared.look, interrupts, tell, not doubts, run)
+    with begun as (config, group, wait):
+
+        def ready(iteration: int, earlier: Sequence[Weights]) -> Rollouts:
+            wait()
+            return Rollouts(config, prepared.policy, group, doubts, iteration, earlier, interrupts.check)
+
+        yield ready

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distpg.config.train_config import TrainConfig, config_to_json
+from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
 from distpg.core.events import Compiling, Event, OnEvent
 from distpg.core.policies import weights_digest
 from distpg.core.summaries import Summary, summary_of
 from distpg.environments.making import env_spec
-from distpg.learning.learner import Gradient, Learner
-from distpg.learning.optimisers import entropy_coefficient, learning_rate
 from distpg.learning.passes import AtRunners
+from distpg.learning.schedules import entropy_coefficient, learning_rate
 from distpg.learning.stagnation import Watch
 from distpg.runs.checkpoints import Checkpoint
-from distpg.runs.directory import exclusive, new_run_directory
+from distpg.runs.directory import exclusive, new_run_directory, write_run_config
 from distpg.runs.events import EventLog, why_not_reproducible
 from distpg.runs.metrics import Metrics, iteration_metrics
 from distpg.runs.plots import plot_run
@@ -25,7 +25,7 @@ from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
 from distpg.sampling.compiled_sampler import has_to_compile
-from distpg.system.files import write_atomically
+from distpg.system.garbage import load
 from distpg.system.interrupts import Interrupts
 from distpg.training import endings
 from distpg.training.periodic import evaluated_or_undone, periodic_evaluation
@@ -33,7 +33,10 @@ from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
 from distpg.training.rollouts import Rollouts
-from distpg.training.start import started
+from distpg.training.start import starting
+
+if TYPE_CHECKING:
+    from distpg.learning.learner import Gradient, Learner
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,8 @@ def train_on(
 ) -> Result:
     """Train from where the run stands to its end; its directory is absolute, and as the user gave it."""
     config = prepared.config
-    _write_config(run, config)
-    learner, progress = Learner(config, prepared.policy), Progress()
-    if checkpoint is not None:
-        learner.restore(checkpoint.learner)
-        progress = checkpoint.progress
+    write_run_config(run, config)
+    progress = Progress() if checkpoint is None else checkpoint.progress
     with endings.interruption_names(given), Interrupts() as interrupts, contextlib.ExitStack() as closed_last:
         tell = EventLog(run, listeners.on_event)
         for event in events:
@@ -88,14 +88,22 @@ def train_on(
         saved = None if checkpoint is None else progress.iterations
         if config.sampler == "compiled" and has_to_compile(env_spec(config), prepared.policy):
             tell(Compiling(str(config.env_id)))
+        if goes_on := not is_finished(progress, config):
+            begun = starting(prepared, interrupts, tell, why_not, run.name)
+            ready = closed_last.enter_context(endings.closed_whatever(begun, tell))
+        # Here, with torch, while runners start.
+        load("distpg.learning.learner")
+        from distpg.learning.learner import Learner
+
+        learner = Learner(config, prepared.policy)
+        if checkpoint is not None:
+            learner.restore(checkpoint.learner)
         with Recorder(run, config, platform_of(config, prepared.policy), clock, saved) as recorder:
             with interrupts.held():
                 recorder.checkpoint(learner, progress)
-            if not is_finished(progress, config):
-                earlier = learner.earlier_weights
-                begun = started(prepared, interrupts, tell, why_not, progress.iterations, earlier, run.name)
-                runners = closed_last.enter_context(endings.closed_whatever(begun, tell))
-                _write_config(run, runners.config)
+            if goes_on:
+                runners = ready(progress.iterations, learner.earlier_weights)
+                write_run_config(run, runners.config)
                 listeners.on_start(runners.config, given)
                 clock.training_begins()
                 with (
@@ -115,7 +123,7 @@ def train_on(
 
 def iterate(
     config: TrainConfig,
-    learner: Learner,
+    learner: "Learner",
     runners: Rollouts,
     progress: Progress,
     recorder: Recorder,
@@ -144,17 +152,15 @@ def iterate(
 
 def learn(
     config: TrainConfig,
-    learner: Learner,
+    learner: "Learner",
     episodes: EpisodeBatch | AtRunners,
     progress: Progress,
     sample_s: float,
-) -> tuple[Metrics, Summary, Gradient]:
+) -> tuple[Metrics, Summary, "Gradient"]:
     """One update from the iteration's episodes, played in ``sample_s`` seconds; counted in ``progress``."""
     start = time.perf_counter()
-    lr, entropy_coef = (
-        learning_rate(config, progress.env_steps),
-        entropy_coefficient(config, progress.env_steps),
-    )
+    lr = learning_rate(config, progress.env_steps)
+    entropy_coef = entropy_coefficient(config, progress.env_steps)
     gradient = learner.update(episodes, lr, entropy_coef)
     learn_s = time.perf_counter() - start
     summary = summary_of(episodes) if isinstance(episodes, EpisodeBatch) else episodes.gathered.summary
@@ -166,7 +172,3 @@ def learn(
         "weights_digest": weights_digest(learner.weights),
     }
     return metrics, summary, gradient
-
-
-def _write_config(run: Path, config: TrainConfig) -> None:
-    write_atomically(run / "config.json", config_to_json(config).encode())

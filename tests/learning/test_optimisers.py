@@ -8,7 +8,8 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.policies import initial_weights
 from distpg.errors import ConfigError
 from distpg.learning.network import Network, views
-from distpg.learning.optimisers import Optimiser, learning_rate
+from distpg.learning.optimisers import Optimiser
+from distpg.learning.schedules import learning_rate
 
 
 def test_adam_against_torchs() -> None:
