@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,7 @@ from distpg.config.train_config import TrainConfig
 from distpg.core.events import Advice, EpisodeFailed, OnEvent
 from distpg.core.seeding import environment_seed
 from distpg.errors import OF_EVALUATION, DivergenceError, EpisodeError, StorageError, in_words
+from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress
 from distpg.runs.recorder import Recorder
 from distpg.system.interrupts import Interrupted, Interrupts
@@ -46,6 +48,22 @@ def closed_whatever(runners: contextlib.AbstractContextManager[_Begun], tell: On
         except BaseException as fault:
             why = f"what played the episodes could not be closed: {in_words(fault)}"
             tell(Advice(why, "The files of the run are as they should be."))
+
+
+def draw_and_close(run: Path, runners: contextlib.ExitStack, are_elsewhere: bool) -> None:
+    """Draw the figures and close the runners: meanwhile, if no environment is closed in this process.
+
+    Closing one may change what is the process's, such as filters of warnings. Whatever ends either, the other
+    is finished; an error or interrupt of closing is the one that is raised.
+    """
+    if not are_elsewhere:
+        plot_run(run)
+        runners.close()
+        return
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        figures = thread.submit(plot_run, run)
+        runners.close()
+        figures.result()
 
 
 @contextlib.contextmanager

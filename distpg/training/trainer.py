@@ -20,7 +20,6 @@ from distpg.runs.checkpoints import Checkpoint
 from distpg.runs.directory import exclusive, new_run_directory, write_run_config
 from distpg.runs.events import EventLog, why_not_reproducible
 from distpg.runs.metrics import Metrics, iteration_metrics
-from distpg.runs.plots import plot_run
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
@@ -117,7 +116,7 @@ def train_on(
                 why_not = runners.why_not_reproducible
         digest, times = weights_digest(learner.weights), (clock.wall_s, clock.train_s)
         result = write_result(run, str(given), config, progress, digest, *times, why_not)
-        plot_run(run)
+        endings.draw_and_close(run, closed_last, are_elsewhere=config.num_env_runners != 0)
     return result
 
 

@@ -282,7 +282,7 @@ def test_killed_at_each_operation_of_a_checkpoint(
     allowed: list[int | None],
 ) -> None:
     # Figures are drawn last of all, and would take most of the time.
-    monkeypatch.setattr("distpg.training.trainer.plot_run", lambda run: None)
+    monkeypatch.setattr("distpg.training.endings.plot_run", lambda run: None)
     result = subprocess.run(
         [sys.executable, "-c", DYING, str(tmp_path), str(save)],
         capture_output=True,

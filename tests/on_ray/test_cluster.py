@@ -119,6 +119,39 @@ def test_a_directory_whose_name_is_too_long_for_sockets(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+INTERRUPTED = """
+import os, signal, sys
+from distpg.commands.cli import main
+from distpg.training import endings
+
+def draw(run):
+    os.kill(os.getpid(), signal.SIGINT)
+    plot_run(run)
+
+plot_run, endings.plot_run = endings.plot_run, draw
+sys.exit(main(["train", "--num-env-runners", "2", "--max-iterations", "1", "--run-dir", "run"]))
+"""
+
+
+def test_an_interrupt_while_figures_are_drawn_and_ray_ends_leaves_nothing(
+    tmp_path: Path, temporary: Path
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(temporary)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 130
+    assert process.stderr.startswith("error: interrupted\nhint: Everything up to the last completed update")
+    assert (tmp_path / "run/result.json").exists()
+    assert (tmp_path / "run/variance.png").exists()
+    assert list(temporary.glob("distpg*")) == []
+    wait_for(processes_of(temporary))
+
+
 OWN = """
 import os, sys
 import ray  # before distpg, which asks for a token all the same
