@@ -33,6 +33,9 @@ _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False
 # everything else, and two that compute are less than twice as fast as one.
 _NICENESS = "RAY_worker_niceness"
 
+# Else Ray starts a worker for each CPU before any is asked for, and has the driver wait for them.
+_PRESTART = "RAY_prestart_worker_first_driver"
+
 # Where much is started at once, Ray's processes may need longer than Ray waits for them.
 _TOO_LATE = re.compile(r"timed? ?out|overloaded|failed to start gcs", re.IGNORECASE)
 _PAUSE_S = 5.0
@@ -145,7 +148,7 @@ def _start(directory: Path) -> list[Advice]:
     # Processes that Ray starts inherit these; this process gets its own values back.
     variables = {
         **_RUNNER_ENVIRONMENT,
-        _NICENESS: os.environ.get(_NICENESS, "0"),
+        **{name: os.environ.get(name, "0") for name in (_NICENESS, _PRESTART)},
         **variables_for_own_cluster(),
     }
     before = {name: os.environ[name] for name in variables if name in os.environ}

@@ -119,6 +119,30 @@ def test_a_directory_whose_name_is_too_long_for_sockets(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+ALONE = """
+import os
+from distpg.on_ray.cluster import ray_cluster
+
+children = lambda pid: map(int, open(f"/proc/{pid}/task/{pid}/children").read().split())
+command = lambda pid: open(f"/proc/{pid}/cmdline").read().replace("\\0", " ")
+with ray_cluster(None):
+    for server in children(os.getpid()):
+        print(command(server))
+        for other in children(server):
+            print(command(other))
+"""
+
+
+def test_no_worker_runs_before_there_is_a_runner() -> None:
+    started = subprocess.run(
+        [sys.executable, "-c", ALONE], env=environment(), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    raylet = [line for line in started if line.split()[0].endswith("/raylet")]
+    assert len(raylet) == 1
+    others = set(started).difference(raylet)  # its own command names the one that it starts workers by
+    assert not any("ray::IDLE" in line or "default_worker.py" in line for line in others)
+
+
 INTERRUPTED = """
 import os, signal, sys
 from distpg.commands.cli import main
