@@ -15,6 +15,7 @@ from typing import Any
 from distpg.core.events import Advice
 from distpg.errors import ClusterError, ConfigError, DistpgError
 from distpg.on_ray.address import TOKEN_HINT, can_grow, version_problem
+from distpg.on_ray.own_node import is_known, only_what_runners_need
 from distpg.on_ray.shipping import NOT_SHIPPED, Shipment
 from distpg.on_ray.tokens import advice_on_file, read_again, variables_for_own_cluster
 from distpg.system.garbage import load
@@ -129,20 +130,28 @@ def _start_own(stack: contextlib.ExitStack) -> list[Advice]:
         try:
             return _start(directory)
         except Exception as error:
-            if not _TOO_LATE.search(str(error)):
+            is_late = _TOO_LATE.search(str(error)) is not None
+            if not is_late and not is_known():
                 raise
         ray.shutdown()
         _end_children(directory)
-        time.sleep(_PAUSE_S)
-        why = "Ray did not start in time, and did so at the second try: this machine is very busy"
-        return [*_start(directory), Advice(why, "Start fewer trainings at once.")]
+        advice = []
+        if is_late:
+            time.sleep(_PAUSE_S)
+            why = "Ray did not start in time, and did so at the second try: this machine is very busy"
+            advice = [Advice(why, "Start fewer trainings at once.")]
+        return [*_start(directory, with_all=True), *advice]
     except Exception as error:  # Ray raises many kinds, some of them its own
         _end_children(directory)
         raise _why_not(None, error) from error
 
 
-def _start(directory: Path) -> list[Advice]:
-    """Start a cluster whose files are in ``directory``, and say what a user should know of its token."""
+def _start(directory: Path, with_all: bool = False) -> list[Advice]:
+    """Start a cluster whose files are in ``directory``, and say what a user should know of its token.
+
+    Args:
+        with_all: Whether the node is as Ray starts it by itself, should it be that which failed.
+    """
     import ray
 
     # Processes that Ray starts inherit these; this process gets its own values back.
@@ -155,7 +164,7 @@ def _start(directory: Path) -> list[Advice]:
     os.environ.update(variables)
     try:
         read_again()
-        with kept_from_children():
+        with kept_from_children(), contextlib.nullcontext() if with_all else only_what_runners_need():
             ray.init(
                 address="local",
                 num_cpus=whole_cpus(),

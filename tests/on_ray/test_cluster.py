@@ -15,6 +15,7 @@ import pytest
 import distpg
 from distpg.on_ray.address import can_grow, check_reachable
 from distpg.on_ray.cluster import _autoscaler_status, ray_cluster
+from distpg.on_ray.own_node import is_known
 
 CONNECT = """
 import logging, sys, ray
@@ -103,8 +104,7 @@ def test_what_a_killed_run_leaves_is_gone_with_the_next(tmp_path: Path, temporar
         assert "ray::RayEnvRunner" in names
         process.kill()
         process.communicate()
-    # Ray's two agents try for a minute to tell the dead cluster that it is dead, and end then.
-    wait_for({pid: command for pid, command in started.items() if "Agent" not in command})
+    wait_for(started)
     assert len(list(temporary.glob("distpg-ray-*"))) == 1
     with train("--max-iterations", "1", cwd=tmp_path, TMPDIR=str(temporary)) as process:
         assert process.communicate()[1] == ""
@@ -141,6 +141,52 @@ def test_no_worker_runs_before_there_is_a_runner() -> None:
     assert len(raylet) == 1
     others = set(started).difference(raylet)  # its own command names the one that it starts workers by
     assert not any("ray::IDLE" in line or "default_worker.py" in line for line in others)
+
+
+NODE = """
+import os, socket, sys
+import ray
+from distpg.on_ray import own_node
+from distpg.on_ray.cluster import ray_cluster
+
+exec(sys.argv[1])
+children = lambda pid: map(int, open(f"/proc/{pid}/task/{pid}/children").read().split())
+with ray_cluster(None) as cluster:
+    for server in children(os.getpid()):
+        for process in (server, *children(server)):
+            print(*open(f"/proc/{process}/cmdline").read().split("\\0")[:4])
+    print("advice:", *cluster.advice)
+    ports = own_node.Path(ray._private.worker._global_node.get_session_dir_path())
+    for file in ports.glob("runtime_env_agent_port*"):  # anybody may call
+        with socket.create_connection((ray.util.get_node_ip_address(), int(file.read_text()))):
+            pass
+    getenv = ray.remote(lambda: os.environ["ASKED_FOR"])
+    print(ray.get(getenv.options(runtime_env={"env_vars": {"ASKED_FOR": "there"}}).remote()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_whole"),
+    [
+        pytest.param("", False, marks=pytest.mark.skipif(not is_known(), reason="another version of Ray")),
+        ("ray.__version__ = '9.9.9'", True),
+        ("own_node._with_stand_ins = None", True),
+    ],
+)
+def test_nothing_runs_that_runners_do_not_need_unless_ray_is_another(change: str, is_whole: bool) -> None:
+    """Tasks that ask for an environment get it all the same."""
+    result = subprocess.run(
+        [sys.executable, "-c", NODE, change], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    *processes, advice, asked_for = result.stdout.splitlines()
+    watchers = ("monitor.py", "log_monitor.py", "dashboard.py", "agent.py", "Agent")
+    assert any("gcs_server" in line for line in processes)
+    assert any("raylet" in line for line in processes)
+    assert any(name in line for line in processes for name in watchers) == is_whole
+    assert any("stand_in.py" in line for line in processes) != is_whole
+    assert advice == "advice:"
+    assert asked_for == "there"
 
 
 INTERRUPTED = """
@@ -348,7 +394,12 @@ def test_a_stranger_with_the_token_is_none(address: str, tmp_path: Path) -> None
 
 
 def test_runners_that_do_not_fit_an_attached_cluster(address: str, tmp_path: Path) -> None:
-    # Ray's autoscaler says within seconds whether it has anything to scale.
+    from ray._private import worker
+
+    if is_known():
+        # Ray's autoscaler, which our own cluster has not.
+        worker._global_node.start_monitor()
+    # It says within seconds whether it has anything to scale.
     while _autoscaler_status() is None:
         pass
     assert not can_grow(_autoscaler_status())
