@@ -70,7 +70,7 @@ class Room(NamedTuple):
     Attributes:
         activations, errors: float32[layers, blocks * BLOCK], a layer's inputs and their derivatives.
         preferences, slopes: float32[actions - 1, ROWS], above the first action's; and their derivatives.
-        kept, others: as ``preferences``.
+        kept: as ``preferences``.
         scratch: float32[3, ROWS]; entropies, log_totals: float32[ROWS]; actions: int32[ROWS].
         sums: float32[ROWS * SUMS].
         gradient: float32, as ``parameters``; by_biases: float32[actions - 1].
@@ -81,7 +81,6 @@ class Room(NamedTuple):
     preferences: NDArray[np.float32]
     slopes: NDArray[np.float32]
     kept: NDArray[np.float32]
-    others: NDArray[np.float32]
     scratch: NDArray[np.float32]
     entropies: NDArray[np.float32]
     log_totals: NDArray[np.float32]
@@ -96,7 +95,7 @@ def new_room(sizes, num_actions, num_parameters):
     widest = max(-(-int(size) // UNITS) for size in sizes) * BLOCK
     layers, of_actions = (len(sizes), widest), (num_actions - 1, ROWS)
     rows, others = (ROWS,), (num_actions - 1,)
-    shapes = (layers, layers, *[of_actions] * 4, (3, ROWS), rows, rows, rows, (ROWS * SUMS,))
+    shapes = (layers, layers, *[of_actions] * 3, (3, ROWS), rows, rows, rows, (ROWS * SUMS,))
     room = Room._make(np.zeros(shape, f32) for shape in (*shapes, (num_parameters,), others))
     return room._replace(actions=np.zeros(ROWS, np.int32))
 
@@ -131,7 +130,7 @@ def hidden_layer(parameters, start, num_inputs, num_units, inputs, outputs):
     """Outputs of a layer of ReLU for a chunk."""
     for block in range(num_units // UNITS):
         out, bias = outputs[block * BLOCK : (block + 1) * BLOCK], start + num_inputs * UNITS
-        begin, step = parameters[bias : bias + UNITS], 0
+        begin, step = parameters[bias : bias + UNITS], np.int64(0)
         for k in range(0, num_inputs, UNITS):
             count = min(UNITS, num_inputs - k)
             rows = parameters[start + k * UNITS : start + (k + count) * UNITS]
@@ -202,12 +201,14 @@ def hidden_layer_back(gradient, start, num_inputs, num_units, inputs, errors):
 @njit
 def errors_below(across, start, num_inputs, num_units, errors, outputs, below):
     """Derivatives by the sums of the hidden layer below, whose ``outputs`` are this one's inputs."""
+    # Values of a plain 64 and False would be types of their own, compiled by themselves.
+    units, never = np.int64(UNITS), num_units == 0
     for block in range(num_inputs // UNITS):
         out = below[block * BLOCK : (block + 1) * BLOCK]
         out[:] = f32(0.0)
         for u in range(0, num_units, UNITS):
             e, w = errors[u // UNITS * BLOCK : (u // UNITS + 1) * BLOCK], start + u * UNITS
-            add_rows(out, UNITS, across[w : w + UNITS * UNITS], UNITS, e, False, out)
+            add_rows(out, units, across[w : w + UNITS * UNITS], units, e, never, out)
         let_through(out, outputs[block * BLOCK : (block + 1) * BLOCK])
         start += num_units * UNITS
 
@@ -215,7 +216,7 @@ def errors_below(across, start, num_inputs, num_units, errors, outputs, below):
 @njit
 def forward(layers, room, observations, first, count):
     """Preferences of a chunk, and the inputs of all layers; where the last layer's parameters begin."""
-    sizes, start = layers.sizes, 0
+    sizes, start = layers.sizes, np.int64(0)  # a plain 0 would be a type of its own, compiled by itself
     take_in(observations, first, count, layers, room.activations[0])
     for layer in range(len(sizes) - 1):
         below, above = room.activations[layer], room.activations[layer + 1]
@@ -271,7 +272,7 @@ def differentiate(
         for first in range(part, min(part + CHUNKS * ROWS, num_steps), ROWS):
             count = min(ROWS, num_steps - first)
             start = forward(layers, room, observations, first, count)
-            copy_rows(room.preferences, 0, kept, first, count)
+            keep(room.preferences, kept, first, count)
             slopes_of_loss(first, count, actions, weights, log_probs_then, limit, entropy_coef, room, totals)
             backward(layers, room, start)
         for i in range(size):
@@ -281,37 +282,38 @@ def differentiate(
 
 
 @njit
-def copy_rows(one, start, other, first, count):
-    """Numbers of some steps, from [k, start] on to [k, first] on."""
-    for k in range(len(one)):
-        for r in range(count):
-            other[k, first + r] = one[k, start + r]
-
-
-@njit
 def preferences(layers, room, observations, kept):
     """Those of N states: into float32[actions - 1, N]."""
     for first in range(0, len(observations), ROWS):
         count = min(ROWS, len(observations) - first)
         forward(layers, room, observations, first, count)
-        copy_rows(room.preferences, 0, kept, first, count)
+        keep(room.preferences, kept, first, count)
 
 
 @njit
-def divergence(before, after, room, observations):
-    """The sum over N states of KL(policy before || policy after), given the preferences before."""
-    total, num_steps = 0.0, len(observations)
-    pi, then = room.slopes, room.kept
+def keep(preferences, kept, first, count):
+    """A chunk's among those of all steps."""
+    for k in range(len(preferences)):
+        for r in range(count):
+            kept[k, first + r] = preferences[k, r]
+
+
+@njit
+def divergence(before, after, room):
+    """The sum over N states of KL(policy before || policy after): preferences float32[actions - 1, N]."""
+    total, num_steps = 0.0, before.shape[1]
+    then, now, pi = room.kept, room.preferences, room.slopes
     for first in range(0, num_steps, ROWS):
         count = min(ROWS, num_steps - first)
-        copy_rows(before, first, then, 0, count)
-        softmax(then, room.scratch, pi, room.entropies)
+        for k in range(len(then)):
+            for r in range(count):
+                then[k, r], now[k, r] = before[k, first + r], after[k, first + r]
+        softmax(now, room.scratch, pi, room.entropies)
         for r in range(ROWS):
             room.log_totals[r] = room.scratch[0, r]
-        forward(after, room, observations, first, count)
-        softmax(room.preferences, room.scratch, room.others, room.entropies)
+        softmax(then, room.scratch, pi, room.entropies)
         for r in range(count):
-            total += np.float64(room.scratch[0, r]) - np.float64(room.log_totals[r])
+            total += np.float64(room.log_totals[r]) - np.float64(room.scratch[0, r])
             for k in range(len(pi)):
-                total += np.float64(pi[k, r]) * (np.float64(then[k, r]) - np.float64(room.preferences[k, r]))
+                total += np.float64(pi[k, r]) * (np.float64(then[k, r]) - np.float64(now[k, r]))
     return total

@@ -88,8 +88,8 @@ class CompiledGradient:
 
     def divergence(self, before: Float32s, after: Weights, observations: NDArray[Any]) -> float:
         """The sum over N states of KL(policy before || policy after), given the preferences before."""
-        numbers = observations.astype(np.float32, copy=False)
-        return float(self._kernel.divergence(before, self._layers(after), self._room, numbers))
+        now = self.preferences(after, observations)
+        return float(self._kernel.divergence(before, now, self._room))
 
 
 class _Layout:
