@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,17 +19,18 @@ _SEED = 0
 _ROWS = 64
 
 
-def platform_of(config: TrainConfig, policy: PolicySpec) -> dict[str, str | None]:
+def platform_of(
+    config: TrainConfig, policy: PolicySpec, before_gradient: Callable[[], object] = lambda: None
+) -> dict[str, str | None]:
     """What decides this process's bits, beside a run's options: versions and digests of its arithmetic.
 
     ``numerics`` is the runners' part, as in :class:`Fingerprint`; ``learner`` is the gradient's: torch's
     kernels are not the same on all kinds of CPU.
     """
     packages = ("distpg", "torch", "numpy", "gymnasium")
-    digests = {
-        "numerics": numerics_digest(env_runner_spec(config, policy)),
-        "learner": _learner_digest(config, policy),
-    }
+    digests = {"numerics": numerics_digest(env_runner_spec(config, policy))}
+    before_gradient()
+    digests["learner"] = _learner_digest(config, policy)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return digests | {"python": python} | {name: installed_version(name) for name in packages}
 

@@ -5,15 +5,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from distpg.config.train_config import TrainConfig
-from distpg.core.events import Event, OnEvent
+from distpg.core.events import Compiling, Event, OnEvent
 from distpg.core.policies import Weights
+from distpg.environments.making import env_spec
 from distpg.errors import ConfigError
+from distpg.learning.compiled_beside import gradient_compiled_beside
+from distpg.sampling.compiled_sampler import has_to_compile
 from distpg.sampling.runner_spec import env_runner_spec
 from distpg.system.interrupts import Interrupts
 from distpg.training.preflight import check_address
 from distpg.training.prepare import Prepared, prepare
 from distpg.training.rollouts import Rollouts
 from distpg.training.runners import env_runners
+
+
+def compiling(prepared: Prepared, tell: OnEvent) -> contextlib.AbstractContextManager[Callable[[], object]]:
+    """Says where a start has to compile first; what it gives is to be called before a gradient is needed."""
+    config = prepared.config
+    is_new = config.sampler == "compiled" and has_to_compile(env_spec(config), prepared.policy)
+    if is_new:
+        tell(Compiling(str(config.env_id)))
+    return gradient_compiled_beside(is_new)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from distpg.config.train_config import TrainConfig
 from distpg.core.episodes import EpisodeBatch
-from distpg.core.events import Compiling, Event, OnEvent
+from distpg.core.events import Event, OnEvent
 from distpg.core.policies import weights_digest
 from distpg.core.summaries import Summary, summary_of
-from distpg.environments.making import env_spec
 from distpg.learning.passes import AtRunners
 from distpg.learning.schedules import entropy_coefficient, learning_rate
 from distpg.learning.stagnation import Watch
@@ -23,7 +22,6 @@ from distpg.runs.metrics import Metrics, iteration_metrics
 from distpg.runs.progress import Progress, is_finished
 from distpg.runs.recorder import Clock, Recorder
 from distpg.runs.results import Result, write_result
-from distpg.sampling.compiled_sampler import has_to_compile
 from distpg.system.garbage import load
 from distpg.system.interrupts import Interrupts
 from distpg.training import endings
@@ -32,7 +30,7 @@ from distpg.training.platform import platform_of
 from distpg.training.preflight import check_before_start
 from distpg.training.prepare import Prepared, prepare
 from distpg.training.rollouts import Rollouts
-from distpg.training.start import starting
+from distpg.training.start import compiling, starting
 
 if TYPE_CHECKING:
     from distpg.learning.learner import Gradient, Learner
@@ -85,8 +83,7 @@ def train_on(
             tell(event)
         why_not = why_not_reproducible(run)
         saved = None if checkpoint is None else progress.iterations
-        if config.sampler == "compiled" and has_to_compile(env_spec(config), prepared.policy):
-            tell(Compiling(str(config.env_id)))
+        before_gradient = closed_last.enter_context(compiling(prepared, tell))
         if goes_on := not is_finished(progress, config):
             begun = starting(prepared, interrupts, tell, why_not, run.name)
             ready = closed_last.enter_context(endings.closed_whatever(begun, tell))
@@ -97,7 +94,8 @@ def train_on(
         learner = Learner(config, prepared.policy)
         if checkpoint is not None:
             learner.restore(checkpoint.learner)
-        with Recorder(run, config, platform_of(config, prepared.policy), clock, saved) as recorder:
+        platform = platform_of(config, prepared.policy, before_gradient)
+        with Recorder(run, config, platform, clock, saved) as recorder:
             with interrupts.held():
                 recorder.checkpoint(learner, progress)
             if goes_on:
