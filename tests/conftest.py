@@ -1,5 +1,6 @@
 import contextlib
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,15 @@ def ray_group(
     from distpg.on_ray.group import RayEnvRunnerGroup
 
     return RayEnvRunnerGroup(spec, Rules(num_env_runners), new_actors(spec, FEW_CPUS), on_event)
+
+
+def a_runner() -> int:
+    """The process of one; where they are still starting, which nothing tells of, it is waited for."""
+    deadline = time.monotonic() + 120
+    while not (found := processes_named("ray::RayEnvRunner")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return min(found)
 
 
 def processes_named(title: str) -> list[int]:

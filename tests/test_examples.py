@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distpg.commands.cli import main
-from tests.conftest import processes_named
+from tests.conftest import a_runner
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -75,7 +75,7 @@ def test_its_digest_is_the_same_with_runners_and_through_a_killed_one(
 
     def kill_one() -> None:
         if not killed:
-            killed.append(min(processes_named("ray::RayEnvRunner")))
+            killed.append(a_runner())
             os.kill(killed[0], signal.SIGKILL)
 
     for meanwhile in (lambda: None, kill_one):

@@ -23,7 +23,7 @@ from distpg.training.rollouts import Rollouts
 from distpg.training.runners import plan
 from distpg.training.start import rollouts
 from distpg.training.trainer import Listeners
-from tests.conftest import FEW_CPUS, policy_spec, processes_named
+from tests.conftest import FEW_CPUS, a_runner, policy_spec
 
 LAGS = [1, 2, 4]
 
@@ -130,7 +130,7 @@ def test_killed_runners_change_nothing(in_tmp_path: Path, lag: int) -> None:
 
     def kill_one(metrics: dict) -> None:
         if metrics["training_iteration"] in (2, 6):
-            victim = min(processes_named("ray::RayEnvRunner"))
+            victim = a_runner()
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
 
