@@ -1,6 +1,5 @@
 import contextlib
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from distpg.environments.spaces import actions_of, observations_of
 from distpg.on_ray.cluster import ray_cluster
 from distpg.sampling.group import EnvRunnerGroup
 from distpg.sampling.runner_spec import EnvRunnerSpec
+from tests.cluster.timings import wait_for
 
 if TYPE_CHECKING:
     from distpg.on_ray.group import RayEnvRunnerGroup
@@ -116,11 +116,7 @@ def ray_group(
 
 def a_runner() -> int:
     """The process of one; where they are still starting, which nothing tells of, it is waited for."""
-    deadline = time.monotonic() + 120
-    while not (found := processes_named("ray::RayEnvRunner")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return min(found)
+    return min(wait_for("a runner", lambda: processes_named("ray::RayEnvRunner"), 120))
 
 
 def processes_named(title: str) -> list[int]:

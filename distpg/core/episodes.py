@@ -63,7 +63,7 @@ class EpisodeBatch:
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
-def episode_starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+def episode_starts(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Index of each episode's first step in arrays that hold the episodes one after the other, int64[E]."""
     return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]).astype(np.int64)
 

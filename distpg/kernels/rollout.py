@@ -187,7 +187,7 @@ def gather(history, played, episodes, order, places, ends, next_of, columns, num
     Args:
         played: The ticks of the history that were played.
         order: int64[E], rows of ``episodes`` by lane, then by their start.
-        places: int64[E + 1], where each episode's steps begin, and where the last one's end.
+        places: int64[E], where each episode's steps begin.
         next_of, ends: int64[lanes], where in ``order`` a lane's episodes begin and end; the first is changed.
         columns: A tuple as long as an observation: the compiler sees its length.
     """
@@ -201,7 +201,8 @@ def gather(history, played, episodes, order, places, ends, next_of, columns, num
                     take(history, a, b, lane, columns, into, places[row] + a - start)
                 if end > first + TICKS:
                     break
-                sum_up(places[row], places[row + 1], numbers.gamma, numbers.is_total, into)
+                following = places[row] + episodes.length[row]
+                sum_up(places[row], following, numbers.gamma, numbers.is_total, into)
                 next_of[lane] += 1
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distpg.core.episodes import episode_starts
 from distpg.core.policies import OBSERVATION_ARRAYS, PolicySpec, Weights, flat_products, num_layers
 from distpg.core.returns import Returns
 from distpg.core.seeding import Stream, environment_seed
@@ -25,7 +26,10 @@ _TICKS = 1024
 
 def _doubled(history: Any) -> Any:
     """Room for twice as many ticks, with what is there."""
-    return type(history)(*(np.concatenate([array, np.empty_like(array)]) for array in history))
+    wider = [np.empty((2 * len(array), *array.shape[1:]), array.dtype) for array in history]
+    for room, array in zip(wider, history, strict=True):
+        room[: len(array)] = array
+    return type(history)(*wider)
 
 
 def why_not_compiled(env_spec: EnvSpec, policy_spec: PolicySpec) -> str | None:
@@ -207,12 +211,12 @@ class CompiledSampler:
         )
         if self._keeps_steps:
             order = np.lexsort((episodes.start, episodes.lane))
-            places = np.concatenate([[0], np.cumsum(episodes.length)])
-            ends = np.cumsum(np.bincount(episodes.lane, minlength=history.rewards.shape[1]))
-            starts = np.concatenate([[0], ends[:-1]])
-            played = int(self._progress[3])
+            places = episode_starts(episodes.length)
+            counts = np.bincount(episodes.lane, minlength=history.rewards.shape[1])
+            next_of = episode_starts(counts)
+            ends, played = next_of + counts, int(self._progress[3])
             self._rollout.gather(
-                history, played, episodes, order, places, ends, starts, self._columns, numbers, gathered
+                history, played, episodes, order, places, ends, next_of, self._columns, numbers, gathered
             )
         return Trajectories(
             observations=gathered.observations,
